@@ -1,0 +1,1 @@
+"""The control plane: reconciles Model resources into Helm-rendered workloads."""

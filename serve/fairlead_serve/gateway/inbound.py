@@ -1,0 +1,121 @@
+"""What the gateway needs to know of a request before it passes it on: a few fields, and the bytes.
+
+The body is read once and never turned into objects on the plain path: msgspec picks the named fields out of
+the JSON and skips the rest (which it still checks to be JSON).
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Annotated
+
+import msgspec
+
+from fairlead_serve.asgi import Receive, Scope
+from fairlead_serve.errors import ApiError
+from fairlead_serve.gateway.upstream import Headers
+
+# What of a client's headers an upstream sees. Credentials are the gateway's to check and stay here.
+_PASSED_ON = frozenset({b"content-type", b"accept", b"traceparent", b"tracestate", b"x-session-id"})
+_MULTIPART_MODEL = re.compile(
+    rb'content-disposition:\s*form-data;\s*name="model"[^\r\n]*\r\n(?:[^\r\n]+\r\n)*\r\n([^\r\n]*)\r\n',
+    re.IGNORECASE,
+)
+
+
+class _Fields(msgspec.Struct):
+    """The fields of a JSON body that decide where it goes and how it comes back."""
+
+    model: Annotated[str, msgspec.Meta(max_length=1000)] | None = None
+    stream: bool | None = None
+
+
+_decoder = msgspec.json.Decoder(_Fields)
+
+
+class ClientGone(Exception):  # noqa: N818 - not an error: the client left
+    """The client closed the connection before its request was whole."""
+
+
+@dataclass(frozen=True)
+class Inbound:
+    """One request: `path` as sent upstream, `body` as received, `model` and `stream` as the client set them."""
+
+    path: str
+    headers: Headers
+    body: bytes
+    model: str | None
+    stream: bool
+
+    def with_model(self, model: str) -> bytes:
+        """The body with another `model` in it (for upstreams that know it by another name)."""
+        document = msgspec.json.decode(self.body)
+        document["model"] = model
+        return msgspec.json.encode(document)
+
+
+async def read_inbound(scope: Scope, receive: Receive, *, limit: int) -> Inbound:
+    """Read the whole request. Raises ApiError 400, 413 or 415, and ClientGone."""
+    headers = [(name, value) for name, value in scope["headers"] if name in _PASSED_ON]
+    body = await read_body(scope, receive, limit=limit)
+    kind = next((value for name, value in headers if name == b"content-type"), b"").lower()
+    if kind.startswith(b"multipart/form-data"):
+        match = _MULTIPART_MODEL.search(body)
+        return Inbound(
+            scope["path"], headers, body, match[1].decode("utf-8", "replace") if match else None, stream=False
+        )
+    if kind and b"json" not in kind:
+        raise ApiError(
+            415, f"send JSON (content-type: application/json), not {kind.decode('latin-1')[:100]}", param=None
+        )
+    fields = parse_fields(body)
+    return Inbound(scope["path"], headers, body, fields.model, bool(fields.stream))
+
+
+async def read_body(scope: Scope, receive: Receive, *, limit: int) -> bytes:
+    """The request's body. Raises ApiError 413 as soon as it is known to be larger than `limit` bytes."""
+    declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
+    if declared.isdigit() and int(declared) > limit:
+        raise _too_large(limit)
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        part = message.get("body", b"")
+        size += len(part)
+        if size > limit:
+            raise _too_large(limit)
+        parts.append(part)
+        if not message.get("more_body", False):
+            return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def parse_fields(body: bytes) -> _Fields:
+    """Raises ApiError 400 that says where the JSON is wrong."""
+    try:
+        return _decoder.decode(body)
+    except msgspec.ValidationError as error:
+        # msgspec: "Expected `str | null`, got `int` - at `$.model`"
+        expectation, _, place = str(error).partition(" - at `$")
+        param = place.rstrip("`").lstrip(".") or None
+        where = f"the field {param!r}" if param else "the request body"
+        raise ApiError(400, f"{where} is wrong: {_plain(expectation)}", param=param) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ApiError(400, f"the request body is not valid JSON: {error}", code="invalid_json") from None
+
+
+def _plain(expectation: str) -> str:
+    names = {
+        "`object`": "an object",
+        "`str | null`": "a string",
+        "`bool | null`": "true or false",
+        "`int`": "a number",
+    }
+    for technical, plain in names.items():
+        expectation = expectation.replace(technical, plain)
+    return expectation[:1].lower() + expectation[1:].replace("`", "")
+
+
+def _too_large(limit: int) -> ApiError:
+    return ApiError(413, f"the request body is larger than the {limit} bytes allowed", code="request_too_large")

@@ -1,0 +1,278 @@
+"""The byte path: one request read, one backend picked, its answer passed on as bytes.
+
+Nothing of an answer is parsed on the plain path. The first events of a stream are looked at before the 200,
+so that an engine that fails at once still gets an honest status; after that, chunks are cut at the ends of
+events and copied. Before the first byte a failed attempt is repeated elsewhere, or when an engine is back;
+after it, never.
+"""
+
+import asyncio
+import time
+from dataclasses import dataclass
+from types import TracebackType
+
+from fairlead_serve.asgi import Receive, Scope, Send
+from fairlead_serve.errors import ApiError
+from fairlead_serve.gateway import sse, translation
+from fairlead_serve.gateway.backends import Backend, RoutingTable
+from fairlead_serve.gateway.balancing import Endpoint
+from fairlead_serve.gateway.inbound import ClientGone, Inbound, read_inbound
+from fairlead_serve.gateway.upstream import Answer, UpstreamBroken, UpstreamClient, UpstreamUnreachable
+from fairlead_serve.internal import DEAD_HEADER
+from fairlead_serve.metrics import GatewayMetrics, RequestMeter
+from fairlead_serve.settings import Sizes, Times
+
+# A request that was sent and lost is sent again at most this often: it may be what kills the engine.
+_MAX_RESENT = 2
+# What Ray's HAProxy and proxies answer by themselves, as text, when no engine can be reached.
+_INFRASTRUCTURE_STATUSES = frozenset({404, 500, 502, 503, 504})
+_DEAD_HEADER = DEAD_HEADER.encode()
+
+
+class _NotServed(Exception):  # noqa: N818
+    """An attempt came to nothing before its first byte. `sent`: the backend may have seen the request."""
+
+    def __init__(self, why: str, *, sent: bool) -> None:
+        super().__init__(why)
+        self.sent = sent
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """A bare ASGI endpoint that passes requests on to the backend of their model."""
+
+    table: RoutingTable
+    client: UpstreamClient
+    metrics: GatewayMetrics
+    times: Times
+    sizes: Sizes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request. Raises ApiError while nothing has been sent."""
+        inbound = await read_inbound(scope, receive, limit=self.sizes.body_bytes)
+        backend = self.table.find(inbound.model)
+        scope["fairlead.model"] = backend.name
+        with _Leaving(receive):
+            await _Exchange(self, backend, inbound, send, self.metrics.meter(backend.name)).run()
+
+
+class _Exchange:
+    """One request on its way through: what was sent of its answer, and to whom it went."""
+
+    def __init__(self, proxy: Proxy, backend: Backend, inbound: Inbound, send: Send, meter: RequestMeter) -> None:
+        self._proxy = proxy
+        self._backend = backend
+        self._inbound = inbound
+        self._send = send
+        self._meter = meter
+        self._status = 0
+        self._began = time.perf_counter()
+
+    async def run(self) -> None:
+        """Answer the request. Raises ApiError while nothing has been sent; ends a stream with it after."""
+        self._backend.last_request = time.time()
+        seconds = self._backend.settings.request_seconds or self._proxy.times.request_seconds
+        try:
+            async with asyncio.timeout(seconds), self._backend.admission:
+                await self._attempts()
+        except TimeoutError:
+            await self._fail(ApiError(504, f"no whole answer within {seconds:g} s", code="request_timeout"))
+        except ApiError as error:
+            await self._fail(error)
+        except asyncio.CancelledError:
+            self._status = self._status or 499  # the client left first; nginx's number for it
+            raise
+        finally:
+            self._meter.done(self._status, time.perf_counter() - self._began)
+
+    async def _fail(self, error: ApiError) -> None:
+        if not self._status:
+            self._status = error.status
+            raise error
+        await self._send({"type": "http.response.body", "body": sse.failure(error), "more_body": False})
+
+    async def _attempts(self) -> None:
+        backend = self._backend
+        tried: set[str] = set()
+        resent = 0
+        while True:
+            await backend.wait_ready()
+            endpoint = backend.balancer.pick(tried=tried)
+            if endpoint is None:
+                raise backend.unavailable("it went away")
+            try:
+                with backend.using(endpoint):
+                    return await self._attempt(endpoint)
+            except _NotServed as failure:
+                tried.add(endpoint.url)
+                resent += failure.sent
+                backend.suspect(endpoint)
+                if resent > _MAX_RESENT:
+                    raise backend.unavailable(f"{resent} attempts were lost, the last one: {failure}") from failure
+                if not backend.is_engine and len(tried) == len(backend.balancer.endpoints):
+                    raise backend.unreachable(str(failure)) from failure
+                self._meter.retried("lost" if failure.sent else "unreachable")
+
+    async def _attempt(self, endpoint: Endpoint) -> None:
+        inbound, backend = self._inbound, self._backend
+        upstream_model = backend.settings.upstream_model
+        body = inbound.with_model(upstream_model) if upstream_model else inbound.body
+        try:
+            answer = await self._proxy.client.request(
+                endpoint.origin, "POST", inbound.path, [*inbound.headers, *backend.headers], body
+            )
+        except UpstreamUnreachable as error:
+            raise _NotServed(str(error), sent=False) from error
+        except UpstreamBroken as error:
+            raise _NotServed(str(error), sent=True) from error
+        try:
+            if answer.status == 200 and answer.header(b"content-type").startswith(b"text/event-stream"):
+                await self._stream(answer)
+            else:
+                await self._whole(answer)
+        finally:
+            answer.abort()
+
+    async def _whole(self, answer: Answer) -> None:
+        try:
+            body = await answer.read(self._proxy.sizes.answer_bytes)
+        except UpstreamBroken as error:
+            raise _NotServed(str(error), sent=True) from error
+        if not 200 <= answer.status < 300:
+            raise self._refusal(answer, body)
+        kind = answer.header(b"content-type") or b"application/json"
+        await self._start(answer.status, ((b"content-type", kind), (b"content-length", b"%d" % len(body))))
+        await self._send({"type": "http.response.body", "body": body})
+
+    def _refusal(self, answer: Answer, body: bytes) -> Exception:
+        """What an answer other than 2xx means: the engine's word on this request, or that there is no engine."""
+        backend = self._backend
+        if backend.is_engine:
+            if answer.header(_DEAD_HEADER):
+                return _NotServed("the engine has died", sent=False)
+            is_json = answer.header(b"content-type").startswith(b"application/json")
+            if answer.status in _INFRASTRUCTURE_STATUSES and not is_json:
+                return _NotServed(f"the engine's proxy answered {answer.status}", sent=True)
+        if translation.is_wrong_task(answer.status, body):
+            return backend.not_supported(self._inbound.path)
+        return translation.api_error(answer.status, body, model=backend.name)
+
+    async def _stream(self, answer: Answer) -> None:
+        splitter = sse.Splitter()
+        with _Silence(answer, self._proxy.times.keep_alive_comment_seconds) as silence:
+            events = await self._first_events(answer, splitter)
+            error = sse.error_payload(events)
+            if error is not None and not error[0]:
+                raise translation.stream_error(error[1], model=self._backend.name)
+            await self._start(200, sse.HEADERS)
+            send = self._send
+            while True:
+                if sse.holds_error(events):
+                    events = self._translated(events)
+                await send({"type": "http.response.body", "body": events, "more_body": True})
+                silence.broken()
+                events = await self._next_events(answer, splitter)
+                if not events:
+                    break
+        await send({"type": "http.response.body", "body": splitter.rest, "more_body": False})
+
+    async def _first_events(self, answer: Answer, splitter: sse.Splitter) -> bytes:
+        """The first whole events, or a comment when they are long in coming."""
+        try:
+            while (chunk := await answer.chunk()) is not None:
+                if not chunk:
+                    return sse.KEEP_ALIVE
+                if events := splitter.feed(chunk):
+                    return events
+        except UpstreamBroken as error:
+            raise _NotServed(str(error), sent=True) from error
+        raise _NotServed("an empty stream", sent=True)
+
+    async def _next_events(self, answer: Answer, splitter: sse.Splitter) -> bytes:
+        """The next whole events; a comment after a long silence; b"" at the end. Raises ApiError."""
+        try:
+            while (chunk := await answer.chunk()) is not None:
+                if not chunk:
+                    return sse.KEEP_ALIVE
+                if events := splitter.feed(chunk):
+                    return events
+        except UpstreamBroken as error:
+            self._backend.suspect_all()
+            message = f"the engine of {self._backend.name} was lost while answering; what came before is incomplete"
+            raise ApiError(502, message, code="engine_lost") from error
+        return b""
+
+    def _translated(self, events: bytes) -> bytes:
+        found = sse.error_payload(events)
+        if found is None:
+            return events
+        before, payload = found
+        error = translation.stream_error(payload, model=self._backend.name)
+        # vLLM's own [DONE] follows in the same or the next chunk.
+        return before + sse.failure(error)
+
+    async def _start(self, status: int, headers: tuple[tuple[bytes, bytes], ...]) -> None:
+        self._status = status
+        self._meter.first_byte(time.perf_counter() - self._began)
+        await self._send({"type": "http.response.start", "status": status, "headers": list(headers)})
+
+
+class _Silence:
+    """Pokes an answer when nothing was sent for `seconds`. One timer a stream, none a chunk."""
+
+    def __init__(self, answer: Answer, seconds: float) -> None:
+        self._answer = answer
+        self._seconds = seconds
+        self._loop = asyncio.get_running_loop()
+        self._since = self._loop.time()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __enter__(self) -> "_Silence":
+        self._timer = self._loop.call_later(self._seconds, self._look)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def broken(self) -> None:
+        """Something was sent."""
+        self._since = self._loop.time()
+
+    def _look(self) -> None:
+        left = self._since + self._seconds - self._loop.time()
+        if left <= 0:
+            self._answer.poke()
+            left = self._seconds
+        self._timer = self._loop.call_later(left, self._look)
+
+
+class _Leaving:
+    """Ends the block, with ClientGone, as soon as the client closes the connection."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._gone = False
+        self._task = asyncio.current_task()
+        self._watcher: asyncio.Task[None] | None = None
+
+    def __enter__(self) -> None:
+        self._watcher = asyncio.create_task(self._watch())
+
+    async def _watch(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self._gone = True
+        if self._task is not None:
+            self._task.cancel()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._watcher is not None:
+            self._watcher.cancel()
+        if self._gone and kind is asyncio.CancelledError and self._task is not None:
+            self._task.uncancel()
+            raise ClientGone from None

@@ -1,0 +1,36 @@
+"""`/v1/models`: every name that can be asked for."""
+
+from typing import Any
+
+from fastapi import APIRouter
+
+from fairlead_serve.errors import ApiError
+from fairlead_serve.gateway.backends import Backend, RoutingTable, shorten
+
+
+def create_router(table: RoutingTable) -> APIRouter:
+    router = APIRouter(tags=["models"])
+
+    @router.get("/v1/models", summary="List the models")
+    async def list_models() -> dict[str, Any]:
+        return {"object": "list", "data": [_card(name, backend) for name, backend in table.names()]}
+
+    @router.get("/v1/models/{model:path}", summary="Get one model")
+    async def get_model(model: str) -> dict[str, Any]:
+        for name, backend in table.names():
+            if name == model:
+                return _card(name, backend)
+        raise ApiError(404, f"the model {shorten(model)!r} does not exist", code="model_not_found", param="model")
+
+    return router
+
+
+def _card(name: str, backend: Backend) -> dict[str, Any]:
+    """OpenAI's model object; `root` tells an alias from the name it stands for, as vLLM's does."""
+    return {
+        "id": name,
+        "object": "model",
+        "created": backend.created,
+        "owned_by": "fairlead",
+        "root": backend.name,
+    }

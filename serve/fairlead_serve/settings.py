@@ -1,0 +1,210 @@
+"""Settings of the processes, as opposed to the Models: read once, by the command line, and passed on.
+
+A value comes from, first found wins: the command line, the environment (`FAIRLEAD_` and the path joined by
+`__`, as in `FAIRLEAD_TIMES__REQUEST_SECONDS=300`), a YAML file, the default.
+"""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import AliasGenerator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic.alias_generators import to_camel
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from fairlead_serve.errors import ConfigurationError
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        alias_generator=AliasGenerator(validation_alias=to_camel),
+        populate_by_name=True,
+    )
+
+
+class Times(_Group):
+    """How long things may take, in seconds."""
+
+    request_seconds: float = Field(
+        default=600,
+        gt=0,
+        description="Longest a request may take, its stream included. Clients exist that wait 360 s.",
+    )
+    connect_seconds: float = Field(
+        default=5, gt=0, description="Longest that making a connection to a backend may take."
+    )
+    keep_alive_comment_seconds: float = Field(
+        default=15,
+        gt=0,
+        description="Silence on a stream after which a comment is sent. Proxies cut after 30 to 60 s.",
+    )
+    idle_connection_seconds: int = Field(
+        default=75,
+        gt=0,
+        description="How long a client's unused connection is kept. Longer than a load balancer's 60 s.",
+    )
+    drain_seconds: int = Field(
+        default=120,
+        ge=0,
+        description="How long requests in flight may go on after SIGTERM. At least the Models' own.",
+    )
+    drain_delay_seconds: float = Field(
+        default=0, ge=0, description="How long new requests are still taken after SIGTERM while /readyz says 503."
+    )
+    probe_seconds: float = Field(
+        default=1,
+        gt=0,
+        description="How often a backend that does not answer is asked again. Decides how fast it is back.",
+    )
+
+
+class Sizes(_Group):
+    """How large things may be."""
+
+    body_bytes: int = Field(default=8 * 1024 * 1024, gt=0, description="Largest request body; beyond it 413.")
+    answer_bytes: int = Field(
+        default=64 * 1024 * 1024, gt=0, description="Largest answer that is not a stream; it is held in memory once."
+    )
+    idle_connections: int = Field(default=256, ge=0, description="Unused connections kept to one backend address.")
+
+
+class ColdStartSettings(_Group):
+    """What happens to requests while no engine of a Model is ready."""
+
+    max_queued: int = Field(default=100, ge=0, description="Requests that may wait; more are answered 503.")
+    timeout_seconds: float = Field(default=600, ge=0, description="Longest that one waits, in seconds; then 503.")
+
+
+class BackendSettings(_Group):
+    """One Model and where it is served."""
+
+    name: str = Field(min_length=1, description="The name that clients send as `model`.")
+    aliases: tuple[str, ...] = Field(default=(), description="More names for it.")
+    kind: Literal["engine", "upstream"] = Field(
+        default="engine",
+        description="`engine`: Fairlead's own, which gets the internal token. `upstream`: any other server.",
+    )
+    endpoints: tuple[str, ...] = Field(
+        min_length=1, description="Base URLs that `/v1/chat/completions` is appended to, without the `/v1`."
+    )
+    upstream_model: str = Field(
+        default="", description="The name that the upstream knows the model by; empty: as sent."
+    )
+    api_key_env: str = Field(default="", description="The environment variable that holds the upstream's API key.")
+    created: int = Field(default=0, ge=0, description="`created` in /v1/models, seconds since 1970; 0: the start.")
+    max_ongoing: int = Field(default=256, gt=0, description="Requests at the backend at once; more wait.")
+    max_queued: int = Field(default=256, ge=0, description="Requests that may wait for a place; more are answered 429.")
+    request_seconds: float | None = Field(
+        default=None, gt=0, description="Overrides times.requestSeconds for this Model."
+    )
+    cold_start: ColdStartSettings = ColdStartSettings()
+
+
+class GatewaySettings(BaseSettings):
+    """The gateway: `configs/gateway.yaml` shows every key."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="FAIRLEAD_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        alias_generator=AliasGenerator(validation_alias=to_camel),
+        populate_by_name=True,
+    )
+
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0: any free one.")
+    default_model: str = Field(
+        default="",
+        description="The model of requests that name none. Empty: the only one there is, if there is only one.",
+    )
+    backends: tuple[BackendSettings, ...] = Field(default=(), description="The Models and where each is served.")
+    internal_token: SecretStr = Field(
+        default=SecretStr(""),
+        description="What engines want to see. Best given as FAIRLEAD_INTERNAL_TOKEN, not in a file.",
+    )
+    cors_origins: tuple[str, ...] = Field(
+        default=(), description="Origins whose pages may call; `*`: all. Empty: none."
+    )
+    allow_anonymous: bool = Field(
+        default=False,
+        description="Serve without keys on an address other than loopback. Anybody who reaches it may use it.",
+    )
+    times: Times = Times()
+    sizes: Sizes = Sizes()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - pydantic-settings' signature
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        # The file is handed to the constructor, and the environment goes before it.
+        return env_settings, init_settings
+
+
+class EngineSettings(BaseSettings):
+    """The process that runs engines: `fairlead engine`, and the child of `fairlead serve`."""
+
+    model_config = SettingsConfigDict(env_prefix="FAIRLEAD_", extra="ignore", frozen=True)
+
+    internal_token: SecretStr = Field(
+        default=SecretStr(""), description="What a request must bring. Empty: one is made up and nobody can call."
+    )
+    cache_dir: Path = Field(
+        default_factory=lambda: Path.home() / ".cache" / "fairlead",
+        description="Where weights are kept. A volume in a cluster, or every start downloads them again.",
+    )
+    claims_dir: Path = Field(
+        default=Path("/var/lib/fairlead/claims"),
+        description="Where the claims of pvc:// are mounted, one folder each.",
+    )
+
+
+class SourceSettings(BaseSettings):
+    """Where weights come from, under the names that their own tools read."""
+
+    model_config = SettingsConfigDict(extra="ignore", frozen=True)
+
+    hf_endpoint: str | None = Field(default=None, description="A hub other than huggingface.co, such as a mirror.")
+    hf_token: SecretStr | None = Field(default=None, description="The token for private and gated repositories.")
+    aws_endpoint_url: str | None = Field(default=None, description="An S3 other than Amazon's.")
+
+
+def load_gateway_settings(file: Path | None, **overrides: Any) -> GatewaySettings:
+    """Settings from `file` (YAML; None: no file), the environment and `overrides`, which win.
+
+    Raises ConfigurationError, one line for every wrong key.
+    """
+    values: dict[str, Any] = {}
+    if file is not None:
+        values = _read_mapping(file)
+    try:
+        settings = GatewaySettings(**values)
+        return settings.model_copy(update=overrides) if overrides else settings
+    except ValidationError as error:
+        source = str(file) if file is not None else "the environment"
+        lines = [f"{source}: {'.'.join(str(part) for part in one['loc'])}: {one['msg']}" for one in error.errors()]
+        raise ConfigurationError("\n".join(lines)) from None
+
+
+def _read_mapping(file: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        message = f"{file} cannot be read: {error.strerror}"
+        raise ConfigurationError(message) from error
+    except yaml.YAMLError as error:
+        message = f"{file} is not YAML: {error}"
+        raise ConfigurationError(message) from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        message = f"{file} must hold a mapping of settings, not a {type(values).__name__}"
+        raise ConfigurationError(message)
+    return values

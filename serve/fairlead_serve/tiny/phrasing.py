@@ -1,0 +1,74 @@
+"""How one question is said in many ways.
+
+A pattern such as `"[Hello|Hi] there[|!]"` stands for all its choices; choices may be nested. `disguise`
+then does to a phrase what people do: politeness, no capitals, no question mark, a slip of the finger.
+Pure functions of their arguments and the given `random.Random`; no I/O.
+"""
+
+import random
+import re
+from collections.abc import Sequence
+
+CHOICE = re.compile(r"\[([^\[\]]*)\]")
+LATIN_RUN = re.compile(r"(?<=[一-鿿])(?=[A-Za-z0-9])|(?<=[A-Za-z0-9])(?=[一-鿿])")
+ENDINGS = {
+    "en": ("?", "?", ".", "!", "", "", "", "??", "...", " ?"),
+    "zh": ("？", "？", "。", "！", "", "", "", "?", "…"),
+}
+
+
+def expand(pattern: str, rng: random.Random) -> str:
+    """One of the phrases that `pattern` stands for."""
+    while "[" in pattern:
+        chosen = CHOICE.sub(lambda match: rng.choice(match[1].split("|")), pattern)
+        if chosen == pattern:
+            raise ValueError(f"a bracket is not closed in the phrase {pattern!r}")
+        pattern = chosen
+    return " ".join(pattern.split())
+
+
+def disguise(
+    phrase: str, language: str, rng: random.Random, *, before: Sequence[str] = (), after: Sequence[str] = ()
+) -> str:
+    """The same question, in other clothes; `before` and `after` are the polite words that may surround it."""
+    phrase = phrase.rstrip(".?!。？！") or phrase
+    if after and rng.random() < 0.15:
+        phrase += rng.choice(after)
+    if before and rng.random() < 0.25:
+        phrase = rng.choice(before) + (_uncapitalised(phrase) if rng.random() < 0.6 else phrase)
+    if phrase[-1].isalnum():
+        phrase += rng.choice(ENDINGS[language])
+    if language == "zh" and rng.random() < 0.4:
+        phrase = LATIN_RUN.sub(" ", phrase)
+    if rng.random() < 0.06:
+        phrase = _slipped(phrase, rng)
+    return _cased(phrase, rng)
+
+
+def _uncapitalised(phrase: str) -> str:
+    first = phrase.split(" ", 1)[0]
+    return phrase if first == "I" or not first.istitle() else phrase[0].lower() + phrase[1:]
+
+
+def _cased(phrase: str, rng: random.Random) -> str:
+    drawn = rng.random()
+    if drawn < 0.3:
+        return phrase.lower()
+    if drawn < 0.35:
+        return phrase.upper()
+    if drawn < 0.4:
+        return phrase.title()
+    if drawn < 0.7:
+        return phrase[0].upper() + phrase[1:]
+    return phrase
+
+
+def _slipped(phrase: str, rng: random.Random) -> str:
+    """One character doubled, dropped or swapped with the next."""
+    at = rng.randrange(len(phrase))
+    kind = rng.randrange(3)
+    if kind == 0:
+        return phrase[:at] + phrase[at] + phrase[at:]
+    if kind == 1:
+        return phrase[:at] + phrase[at + 1 :] or phrase
+    return phrase[:at] + phrase[at : at + 2][::-1] + phrase[at + 2 :]

@@ -1,0 +1,173 @@
+"""Trains the tiny chat model: a fixed number of steps with a fixed seed, on the CPU, in about a minute.
+
+The same machine makes the same weights every time; another kind of processor rounds differently, and makes
+others that answer alike. Needs torch and transformers, imported when called. Sets torch's seed.
+"""
+
+import math
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fairlead_serve.errors import WeightsError
+from fairlead_serve.tiny.corpus import Corpus
+from fairlead_serve.tiny.lessons import Teacher
+from fairlead_serve.tiny.rows import IGNORED, Row, Rows
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Sizes and rates of `tiny://chat`. Time grows with `steps` and `tokens`.
+
+    The head size is `hidden / heads` = 32, the smallest that every attention of vLLM takes.
+    """
+
+    hidden: int = 192
+    layers: int = 3
+    heads: int = 6
+    kv_heads: int = 2
+    intermediate: int = 512
+    context: int = 4096
+    steps: int = 700
+    # Of one step; rows of `row` tokens, or every `long_every`-th time of `long_row` tokens.
+    tokens: int = 1536
+    row: int = 128
+    long_row: int = 512
+    long_every: int = 5
+    whole_share: float = 0.3
+    long_whole_share: float = 0.95
+    # Peak rates of Muon (matrices) and AdamW (embedding, biases, norms); they rise, then fall as a cosine.
+    matrix_rate: float = 0.01
+    rate: float = 0.008
+    warm_share: float = 0.08
+    seed: int = 20
+    # Of the corpus's answers, how many must be known word for word in the end.
+    known_share: float = 0.98
+
+
+def train(corpus: Corpus, tokenizer: "Tokenizer", progress: Progress, recipe: Recipe | None = None) -> Any:
+    """A trained `Qwen2ForCausalLM` in bfloat16; WeightsError where it did not learn its corpus.
+
+    `progress` is called after each step with the steps done and the steps in all.
+    """
+    import torch
+
+    recipe = recipe or Recipe()
+    torch.manual_seed(recipe.seed)
+    rng = random.Random(recipe.seed)  # noqa: S311 - for variety, not for secrets
+    rows = Rows(Teacher(corpus, rng), tokenizer, recipe.context, rng)
+    model = _model(tokenizer.get_vocab_size(), recipe)
+    optimizers = _optimizers(model, recipe)
+    schedules = [
+        torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, recipe))
+        for optimizer in optimizers
+    ]
+    model.train()
+    for step in range(recipe.steps):
+        _loss(model, _batch(rows, step, recipe)).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optimizer, schedule in zip(optimizers, schedules, strict=True):
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad()
+        progress(step + 1, recipe.steps)
+    model = model.to(torch.bfloat16).eval()
+    _examine(model, corpus, rows, recipe)
+    return model
+
+
+def _model(vocabulary: int, recipe: Recipe) -> Any:
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    return Qwen2ForCausalLM(
+        Qwen2Config(
+            vocab_size=vocabulary,
+            hidden_size=recipe.hidden,
+            intermediate_size=recipe.intermediate,
+            num_hidden_layers=recipe.layers,
+            num_attention_heads=recipe.heads,
+            num_key_value_heads=recipe.kv_heads,
+            max_position_embeddings=recipe.context,
+            tie_word_embeddings=True,
+            bos_token_id=None,
+            eos_token_id=2,
+            pad_token_id=0,
+        )
+    )
+
+
+def _optimizers(model: Any, recipe: Recipe) -> list[Any]:
+    """Muon for the matrices of the layers: it needs about half the steps that AdamW alone does."""
+    import torch
+
+    matrices = [weight for name, weight in model.named_parameters() if weight.ndim == 2 and "embed" not in name]
+    chosen = {id(weight) for weight in matrices}
+    others = [weight for weight in model.parameters() if id(weight) not in chosen]
+    return [
+        torch.optim.Muon(matrices, lr=recipe.matrix_rate, weight_decay=0.0),
+        torch.optim.AdamW(others, lr=recipe.rate, betas=(0.9, 0.98), weight_decay=0.0),
+    ]
+
+
+def _rate(step: int, recipe: Recipe) -> float:
+    warm = max(1, int(recipe.steps * recipe.warm_share))
+    if step < warm:
+        return (step + 1) / warm
+    return 0.01 + 0.99 * (0.5 + 0.5 * math.cos(math.pi * (step - warm) / (recipe.steps - warm)))
+
+
+def _batch(rows: Rows, step: int, recipe: Recipe) -> list[Row]:
+    if step % recipe.long_every == recipe.long_every - 1:
+        length, whole_share = recipe.long_row, recipe.long_whole_share
+    else:
+        length, whole_share = recipe.row, recipe.whole_share
+    return [rows.row(length, whole_share) for _ in range(max(1, recipe.tokens // length))]
+
+
+def _loss(model: Any, batch: list[Row]) -> Any:
+    import torch
+
+    ids = torch.tensor([row.ids for row in batch])
+    positions = torch.tensor([row.positions for row in batch])
+    labels = torch.tensor([row.labels for row in batch])[:, 1:]
+    learnt = labels != IGNORED
+    with torch.autocast("cpu", torch.bfloat16, enabled=_multiplies_bfloat16()):
+        hidden = model.model(input_ids=ids, position_ids=positions, use_cache=False).last_hidden_state
+        # Only what is learnt goes through the vocabulary: a quarter of the row.
+        logits = model.lm_head(hidden[:, :-1][learnt])
+    return torch.nn.functional.cross_entropy(logits.float(), labels[learnt])
+
+
+def _multiplies_bfloat16() -> bool:
+    """Whether this processor does so itself; training is then twice as fast, and otherwise several times slower."""
+    import torch
+
+    able = torch.cpu.get_capabilities()
+    return bool(able.get("avx512_bf16") or able.get("amx_bf16") or able.get("bf16"))
+
+
+def _examine(model: Any, corpus: Corpus, rows: Rows, recipe: Recipe) -> None:
+    """Each topic asked once, and what is said compared with the corpus, as greedy decoding would say it."""
+    import torch
+
+    teacher = Teacher(corpus, random.Random(recipe.seed + 1))  # noqa: S311
+    wrong = []
+    with torch.inference_mode():
+        for topic in corpus.topics:
+            row = rows.recital(teacher.plain_turn(topic))
+            labels = torch.tensor(row.labels[1:])
+            said = model(input_ids=torch.tensor([row.ids])).logits[0, :-1].argmax(-1)
+            if not bool(((said == labels) | (labels == IGNORED)).all()):
+                wrong.append(f"{topic.name} ({topic.language})")
+    if len(wrong) > (1 - recipe.known_share) * len(corpus.topics):
+        raise WeightsError(
+            f"the demo model did not learn {len(wrong)} of its {len(corpus.topics)} answers"
+            f" ({', '.join(wrong[:5])}, ...): it would answer nonsense, so it was not kept."
+            " Please use another model, for example an hf:// one, and report your processor."
+        )

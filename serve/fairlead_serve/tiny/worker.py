@@ -1,0 +1,63 @@
+"""Makes one tiny model in a process of its own: `python -m fairlead_serve.tiny.worker chat DIRECTORY`.
+
+On standard output a line "done total" for each step, and nothing else. Ends with 0 when the directory is a
+complete snapshot; otherwise the reason is the last line on standard error. Uses torch's default of one
+thread for each core, and sets process-wide seeds: that is why it is a process of its own.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from fairlead_serve.errors import WeightsError
+from fairlead_serve.tiny import corpus, embedder, tokenizer, trainer
+
+
+def main(name: str, target: Path) -> int:
+    """Write the snapshot of `name` to the existing directory `target`; the exit status."""
+    _quiet()
+    try:
+        if name == "chat":
+            _make_chat(target)
+        else:
+            _make_embed(target)
+    except WeightsError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+def _make_chat(target: Path) -> None:
+    texts = corpus.load()
+    pieces = tokenizer.train(texts)
+    recipe = trainer.Recipe()
+    model = trainer.train(texts, pieces, _report, recipe)
+    model.save_pretrained(target)
+    tokenizer.save(pieces, target, recipe.context)
+    # Greedy unless a request says otherwise: the answers are then exactly those of the corpus.
+    generation = {"eos_token_id": 2, "pad_token_id": 0, "do_sample": False, "temperature": 0.0}
+    (target / "generation_config.json").write_text(json.dumps(generation, indent=2) + "\n", encoding="utf-8")
+
+
+def _make_embed(target: Path) -> None:
+    pieces = tokenizer.train(corpus.load())
+    embedder.build(pieces.get_vocab_size()).save_pretrained(target)
+    tokenizer.save(pieces, target, embedder.CONTEXT)
+    embedder.save_pooling(target)
+    _report(1, 1)
+
+
+def _report(done: int, total: int) -> None:
+    sys.stdout.write(f"{done} {total}\n")
+    sys.stdout.flush()
+
+
+def _quiet() -> None:
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], Path(sys.argv[2])))
