@@ -14,6 +14,7 @@ import uvloop
 from pydantic import SecretStr
 
 from fairlead_serve.engine.cluster import LocalCluster, Ports
+from fairlead_serve.engine.environment import check_environment
 from fairlead_serve.engine.events import EngineAddress
 from fairlead_serve.engine.process import EngineProcess
 from fairlead_serve.engine.runner import EngineRunner
@@ -68,6 +69,7 @@ def run_engines(
     if not own:
         message = "none of the Models has an engine to run: each is suspended or served by an upstream"
         raise ConfigurationError(message)
+    check_environment(own, os.environ)
     weights = WeightsStore(
         settings.cache_dir,
         hub_endpoint=sources.hf_endpoint,

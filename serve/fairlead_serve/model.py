@@ -581,7 +581,7 @@ class Limits(Part):
         default=256,
         ge=1,
         le=100_000,
-        description="Requests in progress per engine (with an upstream: in all); 256 is a full batch.",
+        description="Requests of this model under way at once, as one gateway counts them; 256 is a full batch.",
     )
     max_queued: int = Field(
         default=256,
@@ -793,7 +793,7 @@ def _size_rules(spec: ModelSpec) -> Iterator[Problem]:
     if spec.disruption.min_available > max(most, 1):
         yield Problem("disruption.minAvailable", f"is above the {most} engines there can be; lower it")
     if spec.scaling and spec.scaling.target_ongoing_requests > spec.limits.max_ongoing:
-        message = f"an engine never gets more than limits.maxOngoing ({spec.limits.max_ongoing}); lower it"
+        message = f"the gateway lets no more than limits.maxOngoing ({spec.limits.max_ongoing}) through; lower it"
         yield Problem("scaling.targetOngoingRequests", message)
     one_pod = spec.cache is not None and "ReadWriteOncePod" in spec.cache.access_modes
     if one_pod and (most > 1 or spec.rollout_strategy.max_surge > 0):

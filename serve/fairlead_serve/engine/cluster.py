@@ -62,6 +62,15 @@ class Ports:
 
 
 @dataclass(frozen=True)
+class EngineFiles:
+    """A Model and what of it lies on this machine: its weights, and its LoRA adapters by name."""
+
+    model: Model
+    weights: Path
+    adapters: Mapping[str, Path]
+
+
+@dataclass(frozen=True)
 class EngineState:
     """What Ray Serve says of one Model's engines: `status` is one of Ray Serve's application states."""
 
@@ -132,7 +141,7 @@ class LocalCluster:
         )
         serve.start(http_options={"host": self.ports.host, "port": self.ports.serve}, proxy_location="HeadOnly")
 
-    def deploy(self, models: Sequence[tuple[Model, Path]]) -> None:
+    def deploy(self, engines: Sequence[EngineFiles]) -> None:
         """Ask Ray Serve for every Model's engines; returns before they are loaded."""
         from ray import serve  # noqa: PLC0415 - see start
 
@@ -141,9 +150,11 @@ class LocalCluster:
         serve.run_many(
             [
                 serve.RunTarget(
-                    target=application(model, weights), name=model.name, route_prefix=engine_path(model.name)
+                    target=application(files.model, files.weights, files.adapters),
+                    name=files.model.name,
+                    route_prefix=engine_path(files.model.name),
                 )
-                for model, weights in models
+                for files in engines
             ],
             wait_for_ingress_deployment_creation=False,
             wait_for_applications_running=False,

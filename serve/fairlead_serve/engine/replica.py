@@ -7,6 +7,7 @@ One Ray Serve application per Model, at `internal.engine_path`. `build` is the i
 """
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,13 @@ class EngineReplica:
     """One vLLM engine. Constructed by Ray Serve in a worker process of its own."""
 
     # Ray Serve awaits an async constructor; the language knows none.
-    async def __init__(self, model: dict[str, Any], weights: str) -> None:  # type: ignore[misc]
+    async def __init__(self, model: dict[str, Any], weights: str, adapters: dict[str, str]) -> None:  # type: ignore[misc]
         from fairlead_serve.engine.vllm import EmbeddedEngine  # noqa: PLC0415 - seconds; only a replica needs it
 
         resource = Model.model_validate(model)
-        engine, frontend = engine_arguments(resource, Path(weights))
+        engine, frontend = engine_arguments(
+            resource, Path(weights), {name: Path(path) for name, path in adapters.items()}
+        )
         try:
             self._engine = await EmbeddedEngine.start(engine, frontend)
         except Exception as error:
@@ -60,11 +63,13 @@ class EngineReplica:
             engine.stop()
 
 
-def application(model: Model, weights: Path) -> Any:
-    """The Ray Serve application of one Model, bound but not running. `weights` is a local directory."""
+def application(model: Model, weights: Path, adapters: Mapping[str, Path]) -> Any:
+    """The Ray Serve application of one Model, bound but not running. The paths are local directories."""
     resource = model.model_dump(mode="json", by_alias=True, exclude_unset=True)
     deployment: Any = EngineReplica  # what the decorators make of the class; Ray has no types for it
-    return deployment.options(**deployment_options(model)).bind(resource, str(weights))
+    return deployment.options(**deployment_options(model)).bind(
+        resource, str(weights), {name: str(path) for name, path in adapters.items()}
+    )
 
 
 def deployment_options(model: Model) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from fairlead_serve.engine.cluster import LocalCluster
+from fairlead_serve.engine.cluster import EngineFiles, LocalCluster
 from fairlead_serve.engine.weights import Progress, WeightsStore
 from fairlead_serve.errors import EngineStartError
 from fairlead_serve.model import Model
@@ -16,6 +16,10 @@ from fairlead_serve.stopping import Stopping
 _POLL_SECONDS = 0.25
 # Two fetches at once fill most lines; the hub and the disk gain nothing from more.
 _FETCHES = 2
+
+
+class Cancelled(Exception):  # noqa: N818 - not an error
+    """The process was told to stop while weights were being fetched; what came is kept for the next start."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +38,13 @@ class EngineRunner:
 
         Raises WeightsError and EngineStartError; nothing is left running then.
         """
-        paths = self._fetch()
+        try:
+            engines = self._fetch()
+        except Cancelled:
+            return
         try:
             if not self._stopping:
-                self._start(paths)
+                self._start(engines)
                 self._wait_ready()
             if not self._stopping:
                 on_ready()
@@ -49,24 +56,39 @@ class EngineRunner:
     def _stopping(self) -> bool:
         return self.stopping.drain.is_set()
 
-    def _fetch(self) -> list[Path]:
+    def _fetch(self) -> list[EngineFiles]:
         with ThreadPoolExecutor(_FETCHES, thread_name_prefix="weights") as pool:
-            return list(pool.map(self._fetch_one, self.models))
+            return list(pool.map(self._fetch_model, self.models))
 
-    def _fetch_one(self, model: Model) -> Path:
-        source = model.spec.model
+    def _fetch_model(self, model: Model) -> EngineFiles:
+        source, lora = model.spec.model, model.spec.lora
+        weights = self._fetch_one(model.name, source.uri, source.revision or None)
+        adapters = {
+            adapter.name: self._fetch_one(f"{model.name}/{adapter.name}", adapter.uri, None)
+            for adapter in (lora.adapters if lora else ())
+        }
+        return EngineFiles(model, weights, adapters)
+
+    def _fetch_one(self, who: str, uri: str, revision: str | None) -> Path:
+        last = Progress("Cached", 0, 0)
 
         def show(progress: Progress) -> None:
-            self.report(Report(model.name, progress.phase, progress.done, progress.total))
+            nonlocal last
+            last = progress
+            if self._stopping:
+                raise Cancelled
+            self.report(Report(who, progress.phase, progress.done, progress.total))
 
-        return self.weights.fetch(source.uri, revision=source.revision or None, token=self.token, progress=show)
+        path = self.weights.fetch(uri, revision=revision, token=self.token, progress=show)
+        self.report(Report(who, last.phase, last.done, last.total, final=True))
+        return path
 
-    def _start(self, paths: Sequence[Path]) -> None:
+    def _start(self, engines: Sequence[EngineFiles]) -> None:
         self.report(Report("ray", "Starting"))
         with self.stopping.kept():  # Ray takes SIGTERM for itself
             self.cluster.start(slots=sum(model.max_replicas for model in self.models))
         self.report(Report("ray", "Starting", final=True))
-        self.cluster.deploy(list(zip(self.models, paths, strict=True)))
+        self.cluster.deploy(engines)
 
     def _wait_ready(self) -> None:
         began = time.monotonic()

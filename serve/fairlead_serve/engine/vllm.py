@@ -8,10 +8,13 @@ Importing this module takes seconds: import it where an engine is about to start
 """
 
 import argparse
+import dataclasses
 import types
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import TypeAdapter
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.entrypoints.launchers.api_server.app_state import init_app_state
 from vllm.entrypoints.launchers.app import build_app
@@ -25,6 +28,19 @@ from vllm.v1.engine.exceptions import EngineDeadError
 from vllm.v1.metrics.ray_wrappers import RayPrometheusStatLogger
 
 __all__ = ["EmbeddedEngine", "EngineDeadError"]
+
+
+def with_configurations(values: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` with vLLM's configuration objects in place of the maps that describe them.
+
+    vLLM's command line makes them; the constructor of its arguments leaves some of them maps and fails later.
+    Raises pydantic's ValidationError for a map that does not fit.
+    """
+    declared = {field.name: field.type for field in dataclasses.fields(AsyncEngineArgs)}
+    return {
+        name: TypeAdapter(declared[name]).validate_python(value) if isinstance(value, dict) else value
+        for name, value in values.items()
+    }
 
 
 @dataclass(frozen=True)
@@ -41,7 +57,7 @@ class EmbeddedEngine:
         `engine` are keyword arguments of `AsyncEngineArgs`, `frontend` of `FrontendArgs`. Takes seconds to
         many minutes. Raises what vLLM raises; the caller translates.
         """
-        engine_arguments = AsyncEngineArgs(**engine)
+        engine_arguments = AsyncEngineArgs(**with_configurations(engine))
         # Without the API server's usage context vLLM picks smaller batch sizes (ray-project/ray#55159).
         context = UsageContext.OPENAI_API_SERVER
         config = engine_arguments.create_engine_config(usage_context=context)

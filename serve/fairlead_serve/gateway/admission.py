@@ -1,6 +1,7 @@
 """How many requests may be at a Model's backends at once, and how many may wait for a place. No I/O."""
 
 import asyncio
+import contextlib
 from collections import deque
 from types import TracebackType
 
@@ -47,7 +48,9 @@ class Admission:
             if place.done() and not place.cancelled():
                 self._leave()  # the place came at the moment of leaving: it goes to the next
             else:
-                self._waiting.remove(place)
+                # It may be out of the queue already: a place was offered between the leaving and this line.
+                with contextlib.suppress(ValueError):
+                    self._waiting.remove(place)
             raise
 
     async def __aexit__(

@@ -8,14 +8,14 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
-from starlette.middleware.cors import CORSMiddleware
 
 from fairlead_serve import __version__
 from fairlead_serve.asgi import ASGIApp
 from fairlead_serve.errors import ApiError, ConfigurationError
-from fairlead_serve.gateway.backends import Backend, RoutingTable
+from fairlead_serve.gateway.backends import Backend, RoutingTable, shorten
+from fairlead_serve.gateway.cors import Cors
 from fairlead_serve.gateway.lifecycle import Lifecycle
-from fairlead_serve.gateway.middleware import RequestContext
+from fairlead_serve.gateway.middleware import CrashBoundary, RequestContext
 from fairlead_serve.gateway.probes import Prober
 from fairlead_serve.gateway.proxy import Proxy
 from fairlead_serve.gateway.routes import health, inference, models
@@ -49,10 +49,11 @@ def create_gateway(
     /v1/models says of models that give no date. Raises ConfigurationError where the backends contradict
     each other or a key is missing.
     """
-    backends = [
-        Backend(one, _backend_headers(one, settings, environment), one.created or created) for one in settings.backends
-    ]
     try:
+        backends = [
+            Backend(one, _backend_headers(one, settings, environment), one.created or created)
+            for one in settings.backends
+        ]
         table = RoutingTable(backends, default_model=settings.default_model)
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
@@ -65,11 +66,13 @@ def create_gateway(
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         prober.start()
-        yield
-        await prober.stop()
-        client.close()
-        if access_log is not None:
-            access_log.flush()
+        try:
+            yield
+        finally:
+            await prober.stop()
+            client.close()
+            if access_log is not None:
+                access_log.flush()
 
     application = FastAPI(
         title="Fairlead",
@@ -86,11 +89,11 @@ def create_gateway(
         health.create_router(table, metrics, lifecycle, internal_token=settings.internal_token.get_secret_value())
     )
     _answer_errors(application)
+    # The last one added is the outermost.
+    application.add_middleware(CrashBoundary)
     if settings.cors_origins:
-        application.add_middleware(
-            CORSMiddleware, allow_origins=settings.cors_origins, allow_methods=["*"], allow_headers=["*"]
-        )
-    return Gateway(RequestContext(application, access_log=access_log), lifecycle, table)
+        application.add_middleware(Cors, origins=settings.cors_origins)
+    return Gateway(RequestContext(application, access_log=access_log, lifecycle=lifecycle), lifecycle, table)
 
 
 def _backend_headers(backend: BackendSettings, settings: GatewaySettings, environment: Mapping[str, str]) -> Headers:
@@ -98,7 +101,8 @@ def _backend_headers(backend: BackendSettings, settings: GatewaySettings, enviro
         return [(TOKEN_HEADER.encode(), settings.internal_token.get_secret_value().encode())]
     if not backend.api_key_env:
         return []
-    key = environment.get(backend.api_key_env)
+    # Files and Secrets tend to end with a newline, which a header must not have.
+    key = environment.get(backend.api_key_env, "").strip()
     if not key:
         message = f"the environment variable {backend.api_key_env}, the API key of {backend.name}, is not set"
         raise ConfigurationError(message)
@@ -107,7 +111,7 @@ def _backend_headers(backend: BackendSettings, settings: GatewaySettings, enviro
 
 def _loads(table: RoutingTable) -> Iterator[Load]:
     for backend in table.backends:
-        yield backend.name, backend.admission.ongoing, backend.admission.queued, backend.ready
+        yield backend.name, backend.admission.ongoing, backend.waiting, backend.ready
 
 
 def _answer_errors(application: FastAPI) -> None:
@@ -122,7 +126,8 @@ def _answer_errors(application: FastAPI) -> None:
     async def on_http_exception(request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
         headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
-        return respond(ApiError(status, _http_message(status, request), code=_HTTP_CODES.get(status), headers=headers))
+        message = _http_message(status, request.method, shorten(request.scope["path"], 200))
+        return respond(ApiError(status, message, code=_HTTP_CODES.get(status), headers=headers))
 
     async def on_invalid(_: Request, error: Exception) -> Response:
         first = error.errors()[0] if isinstance(error, RequestValidationError) else {"loc": (), "msg": "invalid"}
@@ -137,9 +142,9 @@ def _answer_errors(application: FastAPI) -> None:
 _HTTP_CODES = {404: "unknown_url", 405: "method_not_allowed"}
 
 
-def _http_message(status: int, request: Request) -> str:
+def _http_message(status: int, method: str, path: str) -> str:
     if status == 404:
-        return f"there is no {request.method} {request.url.path[:200]}; /docs lists every route"
+        return f"there is no {method} {path}; /docs lists every route"
     if status == 405:
-        return f"{request.url.path[:200]} does not take {request.method}"
+        return f"{path} does not take {method}"
     return f"the request was answered {status}"

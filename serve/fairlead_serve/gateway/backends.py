@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -47,6 +46,11 @@ class Backend:
     @property
     def names(self) -> tuple[str, ...]:
         return (self.settings.name, *self.settings.aliases)
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait: for a place, or for an endpoint to become ready."""
+        return self.admission.queued + self.cold
 
     @property
     def ready(self) -> bool:
@@ -170,11 +174,6 @@ class RoutingTable:
             code="model_required",
             param="model",
         )
-
-
-def make_backend(settings: BackendSettings, headers: Headers) -> Backend:
-    """`headers`: what every request to this backend carries (the internal token, or an API key)."""
-    return Backend(settings, headers, settings.created or int(time.time()))
 
 
 def shorten(text: str, limit: int = 100) -> str:

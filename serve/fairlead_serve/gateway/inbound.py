@@ -4,7 +4,7 @@ The body is read once and never turned into objects on the plain path: msgspec p
 the JSON and skips the rest (which it still checks to be JSON).
 """
 
-import re
+import asyncio
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -12,14 +12,12 @@ import msgspec
 
 from fairlead_serve.asgi import Receive, Scope
 from fairlead_serve.errors import ApiError
+from fairlead_serve.gateway.form import Form
 from fairlead_serve.gateway.upstream import Headers
 
 # What of a client's headers an upstream sees. Credentials are the gateway's to check and stay here.
 _PASSED_ON = frozenset({b"content-type", b"accept", b"traceparent", b"tracestate", b"x-session-id"})
-_MULTIPART_MODEL = re.compile(
-    rb'content-disposition:\s*form-data;\s*name="model"[^\r\n]*\r\n(?:[^\r\n]+\r\n)*\r\n([^\r\n]*)\r\n',
-    re.IGNORECASE,
-)
+_JSON = (b"content-type", b"application/json")
 
 
 class _Fields(msgspec.Struct):
@@ -45,28 +43,43 @@ class Inbound:
     body: bytes
     model: str | None
     stream: bool
+    form: Form | None = None
 
     def with_model(self, model: str) -> bytes:
-        """The body with another `model` in it (for upstreams that know it by another name)."""
-        document = msgspec.json.decode(self.body)
-        document["model"] = model
+        """The body with another `model` in it (for upstreams that know it by another name), else unchanged.
+
+        Raises ApiError 400 for a body that is JSON only at first sight.
+        """
+        if self.form is not None:
+            return self.form.with_field("model", model.encode())
+        try:
+            document = msgspec.json.decode(self.body, type=dict[str, msgspec.Raw])
+        except UnicodeDecodeError as error:
+            raise _invalid_json(error) from None
+        document["model"] = msgspec.Raw(msgspec.json.encode(model))
         return msgspec.json.encode(document)
 
 
-async def read_inbound(scope: Scope, receive: Receive, *, limit: int) -> Inbound:
-    """Read the whole request. Raises ApiError 400, 413 or 415, and ClientGone."""
+async def read_inbound(scope: Scope, receive: Receive, *, limit: int, seconds: float) -> Inbound:
+    """Read the whole request. Raises ApiError 400, 408 (after `seconds`), 413 or 415, and ClientGone."""
     headers = [(name, value) for name, value in scope["headers"] if name in _PASSED_ON]
-    body = await read_body(scope, receive, limit=limit)
-    kind = next((value for name, value in headers if name == b"content-type"), b"").lower()
-    if kind.startswith(b"multipart/form-data"):
-        match = _MULTIPART_MODEL.search(body)
-        return Inbound(
-            scope["path"], headers, body, match[1].decode("utf-8", "replace") if match else None, stream=False
-        )
-    if kind and b"json" not in kind:
-        raise ApiError(
-            415, f"send JSON (content-type: application/json), not {kind.decode('latin-1')[:100]}", param=None
-        )
+    try:
+        async with asyncio.timeout(seconds):
+            body = await read_body(scope, receive, limit=limit)
+    except TimeoutError:
+        message = f"the request body did not arrive within {seconds:g} s"
+        raise ApiError(408, message, code="request_timeout") from None
+    kind = next((value for name, value in headers if name == b"content-type"), b"")
+    if kind.lower().startswith(b"multipart/form-data"):
+        form = Form.parse(body, kind)
+        name = form.field("model")
+        model = None if name is None else name.decode("utf-8", "replace")
+        return Inbound(scope["path"], headers, body, model, stream=False, form=form)
+    if not kind:
+        headers.append(_JSON)
+    elif b"json" not in kind.lower():
+        message = f"send JSON (content-type: application/json), not {kind.decode('latin-1')[:100]}"
+        raise ApiError(415, message, code="unsupported_media_type")
     fields = parse_fields(body)
     return Inbound(scope["path"], headers, body, fields.model, bool(fields.stream))
 
@@ -102,7 +115,7 @@ def parse_fields(body: bytes) -> _Fields:
         where = f"the field {param!r}" if param else "the request body"
         raise ApiError(400, f"{where} is wrong: {_plain(expectation)}", param=param) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ApiError(400, f"the request body is not valid JSON: {error}", code="invalid_json") from None
+        raise _invalid_json(error) from None
 
 
 def _plain(expectation: str) -> str:
@@ -115,6 +128,10 @@ def _plain(expectation: str) -> str:
     for technical, plain in names.items():
         expectation = expectation.replace(technical, plain)
     return expectation[:1].lower() + expectation[1:].replace("`", "")
+
+
+def _invalid_json(error: Exception) -> ApiError:
+    return ApiError(400, f"the request body is not valid JSON: {error}", code="invalid_json")
 
 
 def _too_large(limit: int) -> ApiError:

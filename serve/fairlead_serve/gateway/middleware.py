@@ -1,6 +1,7 @@
-"""What wraps every request of the gateway: its id, its line in the log, and the form of its errors.
+"""What wraps every request of the gateway: its id, its line in the log, and the form of unexpected errors.
 
-Plain ASGI, outermost: also the answers of the framework itself (404, 405, a crash) pass through here.
+Plain ASGI. `RequestContext` is outermost, so also the answers of the framework itself (404, 405, CORS) pass
+through it; `CrashBoundary` is innermost, so that its answers pass through everything else.
 """
 
 import logging
@@ -12,21 +13,26 @@ from typing import Any
 from fairlead_serve.asgi import ASGIApp, Message, Receive, Scope, Send, send_error
 from fairlead_serve.errors import ApiError
 from fairlead_serve.gateway.inbound import ClientGone
+from fairlead_serve.gateway.lifecycle import Lifecycle
 from fairlead_serve.logs import AccessLog
 
 _logger = logging.getLogger(__name__)
 _GIVEN_ID = re.compile(rb"[\x21-\x7e]{1,128}")
+_CLIENT_GONE = 499  # nginx's number for a client that left before its answer began
+_REQUEST_ID = "fairlead.request_id"
+_STATUS = "fairlead.status"
 
 
 class RequestContext:
     """Gives each request an id (`x-request-id`, the client's own where it sent a sane one), times it, logs it.
 
-    Errors that nobody expected become a plain 500 here, with the traceback in the log and not in the answer.
+    While the gateway drains it also asks clients to use another connection, which leads to another gateway.
     """
 
-    def __init__(self, application: ASGIApp, *, access_log: AccessLog | None) -> None:
+    def __init__(self, application: ASGIApp, *, access_log: AccessLog | None, lifecycle: Lifecycle) -> None:
         self._application = application
         self._access_log = access_log
+        self._lifecycle = lifecycle
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -34,39 +40,30 @@ class RequestContext:
             return
         began = time.perf_counter()
         request_id = _request_id(scope)
-        scope["fairlead.request_id"] = request_id
-        status = 0
+        scope[_REQUEST_ID] = request_id
         first_byte = 0.0
 
         async def send_marked(message: Message) -> None:
-            nonlocal status, first_byte
+            nonlocal first_byte
             if message["type"] == "http.response.start":
-                status = message["status"]
+                scope[_STATUS] = message["status"]
                 first_byte = time.perf_counter() - began
-                milliseconds = b"%d" % (first_byte * 1000)
-                message["headers"] = [
+                headers = [
                     *message.get("headers", ()),
                     (b"x-request-id", request_id),
-                    (b"openai-processing-ms", milliseconds),
+                    (b"openai-processing-ms", b"%d" % (first_byte * 1000)),
                 ]
+                if self._lifecycle.draining:
+                    headers.append((b"connection", b"close"))
+                message["headers"] = headers
             await send(message)
 
         try:
             await self._application(scope, receive, send_marked)
-        except ClientGone:
-            status = status or 499
-        except Exception:
-            _logger.exception("unexpected error", extra={"fields": {"request_id": request_id.decode()}})
-            if status:
-                raise  # the answer has begun: only the connection can still say that it is broken
-            await send_error(
-                send_marked,
-                ApiError(500, "the gateway failed; its log has the reason", code="internal_error"),
-            )
         finally:
-            self._log(scope, request_id, status, began, first_byte)
+            self._log(scope, request_id, began, first_byte)
 
-    def _log(self, scope: Scope, request_id: bytes, status: int, began: float, first_byte: float) -> None:
+    def _log(self, scope: Scope, request_id: bytes, began: float, first_byte: float) -> None:
         if self._access_log is None:
             return
         event: dict[str, Any] = {
@@ -74,13 +71,35 @@ class RequestContext:
             "request_id": request_id.decode("latin-1"),
             "method": scope["method"],
             "path": scope["path"],
-            "status": status,
+            "status": scope.get(_STATUS, _CLIENT_GONE),
             "seconds": round(time.perf_counter() - began, 6),
             "first_byte_seconds": round(first_byte, 6),
         }
         if model := scope.get("fairlead.model"):
             event["model"] = model
         self._access_log.write(event)
+
+
+class CrashBoundary:
+    """Errors that nobody expected become a plain 500, with the traceback in the log and not in the answer."""
+
+    def __init__(self, application: ASGIApp) -> None:
+        self._application = application
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._application(scope, receive, send)
+            return
+        try:
+            await self._application(scope, receive, send)
+        except ClientGone:
+            return
+        except Exception:
+            request_id = scope[_REQUEST_ID].decode("latin-1")
+            _logger.exception("unexpected error", extra={"fields": {"request_id": request_id}})
+            if _STATUS in scope:
+                return  # the answer has begun: the server sees that it is not whole and cuts the connection
+            await send_error(send, ApiError(500, "the gateway failed; its log has the reason", code="internal_error"))
 
 
 def _request_id(scope: Scope) -> bytes:

@@ -65,7 +65,7 @@ class Prober:
         try:
             status, body = await self._get(backend, endpoint, TASKS_PATH)
             return tuple(msgspec.json.decode(body, type=list[str])) if status == 200 else ()
-        except (UpstreamError, msgspec.MsgspecError):
+        except (UpstreamError, msgspec.MsgspecError, UnicodeDecodeError):
             return ()
 
     async def _get(self, backend: Backend, endpoint: Endpoint, path: str) -> tuple[int, bytes]:

@@ -7,6 +7,7 @@ after it, never.
 """
 
 import asyncio
+import contextlib
 import time
 from dataclasses import dataclass
 from types import TracebackType
@@ -17,22 +18,27 @@ from fairlead_serve.gateway import sse, translation
 from fairlead_serve.gateway.backends import Backend, RoutingTable
 from fairlead_serve.gateway.balancing import Endpoint
 from fairlead_serve.gateway.inbound import ClientGone, Inbound, read_inbound
-from fairlead_serve.gateway.upstream import Answer, UpstreamBroken, UpstreamClient, UpstreamUnreachable
+from fairlead_serve.gateway.upstream import Answer, AnswerTooLarge, UpstreamBroken, UpstreamClient, UpstreamError
 from fairlead_serve.internal import DEAD_HEADER
-from fairlead_serve.metrics import GatewayMetrics, RequestMeter
+from fairlead_serve.metrics import GatewayMetrics
 from fairlead_serve.settings import Sizes, Times
 
-# A request that was sent and lost is sent again at most this often: it may be what kills the engine.
-_MAX_RESENT = 2
+# A request that was lost is sent at most this often: it may be what kills the engine.
+_MAX_SENT = 3
+# The first attempt elsewhere is made at once; from then on the pause doubles.
+_FIRST_PAUSE_SECONDS = 0.05
+_LONGEST_PAUSE_SECONDS = 1.0
+# How long a client that does not read is waited for with the end of its stream.
+_LAST_WORDS_SECONDS = 5.0
 # What Ray's HAProxy and proxies answer by themselves, as text, when no engine can be reached.
 _INFRASTRUCTURE_STATUSES = frozenset({404, 500, 502, 503, 504})
 _DEAD_HEADER = DEAD_HEADER.encode()
 
 
 class _NotServed(Exception):  # noqa: N818
-    """An attempt came to nothing before its first byte. `sent`: the backend may have seen the request."""
+    """An attempt came to nothing before its first byte. `sent`: how often the backend may have seen the request."""
 
-    def __init__(self, why: str, *, sent: bool) -> None:
+    def __init__(self, why: str, *, sent: int) -> None:
         super().__init__(why)
         self.sent = sent
 
@@ -49,82 +55,111 @@ class Proxy:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request. Raises ApiError while nothing has been sent."""
-        inbound = await read_inbound(scope, receive, limit=self.sizes.body_bytes)
+        seconds = self.times.request_seconds
+        inbound = await read_inbound(scope, receive, limit=self.sizes.body_bytes, seconds=seconds)
         backend = self.table.find(inbound.model)
         scope["fairlead.model"] = backend.name
-        with _Leaving(receive):
-            await _Exchange(self, backend, inbound, send, self.metrics.meter(backend.name)).run()
+        exchange = _Exchange(self, backend, inbound, send)
+        try:
+            with _Leaving(receive):
+                await exchange.run()
+        except asyncio.CancelledError:
+            # Not by the client: the process ends and its drain time is over. Nothing awaits this task any more.
+            await exchange.fail(
+                ApiError(503, "the gateway is stopping", code="gateway_stopping", headers={"retry-after": "1"})
+            )
 
 
 class _Exchange:
     """One request on its way through: what was sent of its answer, and to whom it went."""
 
-    def __init__(self, proxy: Proxy, backend: Backend, inbound: Inbound, send: Send, meter: RequestMeter) -> None:
+    def __init__(self, proxy: Proxy, backend: Backend, inbound: Inbound, send: Send) -> None:
         self._proxy = proxy
         self._backend = backend
         self._inbound = inbound
         self._send = send
-        self._meter = meter
+        self._meter = proxy.metrics.meter(backend.name)
         self._status = 0
+        self._streaming = False
+        self._last_events = b""
         self._began = time.perf_counter()
 
     async def run(self) -> None:
         """Answer the request. Raises ApiError while nothing has been sent; ends a stream with it after."""
         self._backend.last_request = time.time()
-        seconds = self._backend.settings.request_seconds or self._proxy.times.request_seconds
+        outcome = 500  # of an error that nobody expected
         try:
-            async with asyncio.timeout(seconds), self._backend.admission:
-                await self._attempts()
-        except TimeoutError:
-            await self._fail(ApiError(504, f"no whole answer within {seconds:g} s", code="request_timeout"))
+            await self._within_time()
+            outcome = self._status
         except ApiError as error:
-            await self._fail(error)
+            outcome = error.status
+            raise
         except asyncio.CancelledError:
-            self._status = self._status or 499  # the client left first; nginx's number for it
+            outcome = self._status or 499  # the client left first; nginx's number for it
             raise
         finally:
-            self._meter.done(self._status, time.perf_counter() - self._began)
+            self._meter.done(outcome, time.perf_counter() - self._began)
 
-    async def _fail(self, error: ApiError) -> None:
+    async def _within_time(self) -> None:
+        backend = self._backend
+        seconds = backend.settings.request_seconds or self._proxy.times.request_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                # Who waits for an engine takes no place: the bounds of a cold start are others.
+                await backend.wait_ready()
+                async with backend.admission:
+                    await self._attempts()
+        except TimeoutError:
+            await self.fail(ApiError(504, f"no whole answer within {seconds:g} s", code="request_timeout"))
+        except ApiError as error:
+            await self.fail(error)
+
+    async def fail(self, error: ApiError) -> None:
+        """Raise `error` while nothing has been sent; end a stream with it, unless it was at its end."""
         if not self._status:
-            self._status = error.status
             raise error
-        await self._send({"type": "http.response.body", "body": sse.failure(error), "more_body": False})
+        if not self._streaming:
+            return  # half a body: the server cuts the connection
+        last = b"" if sse.is_done(self._last_events) else sse.failure(error)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_WORDS_SECONDS):
+                await self._send({"type": "http.response.body", "body": last, "more_body": False})
 
     async def _attempts(self) -> None:
         backend = self._backend
         tried: set[str] = set()
-        resent = 0
+        sent = 0
+        pause = 0.0
         while True:
-            await backend.wait_ready()
             endpoint = backend.balancer.pick(tried=tried)
             if endpoint is None:
-                raise backend.unavailable("it went away")
+                await backend.wait_ready()
+                continue
             try:
                 with backend.using(endpoint):
-                    return await self._attempt(endpoint)
+                    return await self._attempt(endpoint, fresh=bool(tried))
             except _NotServed as failure:
                 tried.add(endpoint.url)
-                resent += failure.sent
+                sent += failure.sent
                 backend.suspect(endpoint)
-                if resent > _MAX_RESENT:
-                    raise backend.unavailable(f"{resent} attempts were lost, the last one: {failure}") from failure
+                if sent >= _MAX_SENT:
+                    raise backend.unavailable(f"{sent} attempts were lost, the last one: {failure}") from failure
                 if not backend.is_engine and len(tried) == len(backend.balancer.endpoints):
                     raise backend.unreachable(str(failure)) from failure
                 self._meter.retried("lost" if failure.sent else "unreachable")
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE_SECONDS) or _FIRST_PAUSE_SECONDS
 
-    async def _attempt(self, endpoint: Endpoint) -> None:
+    async def _attempt(self, endpoint: Endpoint, *, fresh: bool) -> None:
         inbound, backend = self._inbound, self._backend
         upstream_model = backend.settings.upstream_model
         body = inbound.with_model(upstream_model) if upstream_model else inbound.body
         try:
             answer = await self._proxy.client.request(
-                endpoint.origin, "POST", inbound.path, [*inbound.headers, *backend.headers], body
+                endpoint.origin, "POST", inbound.path, [*inbound.headers, *backend.headers], body, fresh=fresh
             )
-        except UpstreamUnreachable as error:
-            raise _NotServed(str(error), sent=False) from error
-        except UpstreamBroken as error:
-            raise _NotServed(str(error), sent=True) from error
+        except UpstreamError as error:
+            raise _NotServed(str(error), sent=error.sent) from error
         try:
             if answer.status == 200 and answer.header(b"content-type").startswith(b"text/event-stream"):
                 await self._stream(answer)
@@ -137,7 +172,9 @@ class _Exchange:
         try:
             body = await answer.read(self._proxy.sizes.answer_bytes)
         except UpstreamBroken as error:
-            raise _NotServed(str(error), sent=True) from error
+            raise _NotServed(str(error), sent=error.sent) from error
+        except AnswerTooLarge as error:
+            raise ApiError(502, str(error), code="answer_too_large") from error
         if not 200 <= answer.status < 300:
             raise self._refusal(answer, body)
         kind = answer.header(b"content-type") or b"application/json"
@@ -149,67 +186,76 @@ class _Exchange:
         backend = self._backend
         if backend.is_engine:
             if answer.header(_DEAD_HEADER):
-                return _NotServed("the engine has died", sent=False)
+                return _NotServed("the engine has died", sent=0)
             is_json = answer.header(b"content-type").startswith(b"application/json")
             if answer.status in _INFRASTRUCTURE_STATUSES and not is_json:
-                return _NotServed(f"the engine's proxy answered {answer.status}", sent=True)
+                return _NotServed(f"the engine's proxy answered {answer.status}", sent=answer.sent)
         if translation.is_wrong_task(answer.status, body):
             return backend.not_supported(self._inbound.path)
-        return translation.api_error(answer.status, body, model=backend.name)
+        return translation.api_error(answer.status, body, model=backend.name, retry_after=answer.header(b"retry-after"))
 
     async def _stream(self, answer: Answer) -> None:
         splitter = sse.Splitter()
         with _Silence(answer, self._proxy.times.keep_alive_comment_seconds) as silence:
             events = await self._first_events(answer, splitter)
-            error = sse.error_payload(events)
-            if error is not None and not error[0]:
-                raise translation.stream_error(error[1], model=self._backend.name)
-            await self._start(200, sse.HEADERS)
+            error = sse.find_error(events)
+            if error is None or error[0]:
+                self._streaming = True
+                await self._start(200, sse.HEADERS)
             send = self._send
-            while True:
-                if sse.holds_error(events):
-                    events = self._translated(events)
+            while error is None:
                 await send({"type": "http.response.body", "body": events, "more_body": True})
                 silence.broken()
+                if events is not sse.KEEP_ALIVE:
+                    self._last_events = events
                 events = await self._next_events(answer, splitter)
                 if not events:
-                    break
-        await send({"type": "http.response.body", "body": splitter.rest, "more_body": False})
+                    await send({"type": "http.response.body", "body": b"", "more_body": False})
+                    return
+                error = sse.find_error(events)
+            before, payload = error
+            if before:
+                await send({"type": "http.response.body", "body": before, "more_body": True})
+            raise translation.stream_error(payload, model=self._backend.name)
 
     async def _first_events(self, answer: Answer, splitter: sse.Splitter) -> bytes:
-        """The first whole events, or a comment when they are long in coming."""
+        """The first whole events, or a comment when they are long in coming. Raises _NotServed."""
         try:
-            while (chunk := await answer.chunk()) is not None:
-                if not chunk:
-                    return sse.KEEP_ALIVE
-                if events := splitter.feed(chunk):
-                    return events
+            events = await self._whole_events(answer, splitter)
         except UpstreamBroken as error:
-            raise _NotServed(str(error), sent=True) from error
-        raise _NotServed("an empty stream", sent=True)
+            raise _NotServed(str(error), sent=error.sent) from error
+        if not events:
+            raise _NotServed("an empty stream", sent=answer.sent)
+        return events
 
     async def _next_events(self, answer: Answer, splitter: sse.Splitter) -> bytes:
         """The next whole events; a comment after a long silence; b"" at the end. Raises ApiError."""
         try:
-            while (chunk := await answer.chunk()) is not None:
-                if not chunk:
-                    return sse.KEEP_ALIVE
-                if events := splitter.feed(chunk):
-                    return events
+            events = await self._whole_events(answer, splitter)
         except UpstreamBroken as error:
             self._backend.suspect_all()
-            message = f"the engine of {self._backend.name} was lost while answering; what came before is incomplete"
-            raise ApiError(502, message, code="engine_lost") from error
-        return b""
+            if sse.is_done(self._last_events):
+                return b""  # only the end of the connection was not as it should be
+            raise self._lost() from error
+        if events is None:
+            raise self._lost()
+        return events
 
-    def _translated(self, events: bytes) -> bytes:
-        found = sse.error_payload(events)
-        if found is None:
-            return events
-        before, payload = found
-        error = translation.stream_error(payload, model=self._backend.name)
-        # vLLM's own [DONE] follows in the same or the next chunk.
-        return before + sse.failure(error)
+    async def _whole_events(self, answer: Answer, splitter: sse.Splitter) -> bytes | None:
+        """As `_next_events`; None when the stream ended with half an event. Raises UpstreamBroken."""
+        while (chunk := await answer.chunk()) is not None:
+            if not chunk:
+                return sse.KEEP_ALIVE
+            if events := splitter.feed(chunk):
+                return events
+            if splitter.held > self._proxy.sizes.answer_bytes:
+                message = f"the backend of {self._backend.name} sent an event without an end"
+                raise ApiError(502, message, code="answer_too_large")
+        return splitter.end()
+
+    def _lost(self) -> ApiError:
+        message = f"the engine of {self._backend.name} was lost while answering; what came before is incomplete"
+        return ApiError(502, message, code="engine_lost")
 
     async def _start(self, status: int, headers: tuple[tuple[bytes, bytes], ...]) -> None:
         self._status = status

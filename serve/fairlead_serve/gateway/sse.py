@@ -5,6 +5,9 @@ sent on is always cut at the end of an event, so that a comment or an error can 
 ever split. The format: https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
 
+import re
+from typing import Any
+
 import msgspec
 
 from fairlead_serve.errors import ApiError
@@ -20,8 +23,24 @@ HEADERS: tuple[tuple[bytes, bytes], ...] = (
     (b"x-accel-buffering", b"no"),
 )
 
-# What an engine's error event begins with; a delta never does. With and without the space that JSON allows.
-_ERROR_STARTS = (b'data: {"error"', b'data:{"error"')
+# The format knows three ends of a line, \n, \r\n and \r: this is how a line and the blank one after it may end.
+_BLANK_LINES = (b"\n\n", b"\n\r\n", b"\r\r")
+_BLANK_LINE = re.compile(rb"\n\r?\n|\r\r\n?")
+_LONGEST_BLANK_LINE = max(map(len, _BLANK_LINES))
+_LINE = re.compile(rb"[^\r\n]+")
+_DONE_ENDINGS = (b"data: [DONE]", b"data:[DONE]")
+# Long enough for the last event when it is a [DONE], whatever ends its lines.
+_DONE_TAIL = 32
+# Inside a JSON string the quotes would be escaped: only a key or a whole value looks like this.
+_ERROR_KEY = b'"error"'
+
+
+class _Payload(msgspec.Struct):
+    error: Any = None
+    type: Any = None
+
+
+_decoder = msgspec.json.Decoder(_Payload)
 
 
 def event(data: bytes) -> bytes:
@@ -34,45 +53,79 @@ def failure(error: ApiError) -> bytes:
     return event(msgspec.json.encode(error.envelope())) + DONE
 
 
-def holds_error(events: bytes) -> bool:
-    """Whether one of `events` (whole ones) is an error. Cheap: this runs for every chunk."""
-    return b'{"error"' in events and any(
-        one.startswith(_ERROR_STARTS) for one in events.split(END) if b'{"error"' in one
-    )
+def find_error(events: bytes) -> tuple[bytes, bytes] | None:
+    """(the events before the first error, the JSON of that error); None where no event is one.
 
-
-def error_payload(events: bytes) -> tuple[bytes, bytes] | None:
-    """(the events before the first error, the JSON of that error), or None where there is none."""
-    before = b""
-    for one in events.split(END):
-        if one.startswith(_ERROR_STARTS):
-            return before, one.partition(b":")[2].strip()
-        before += one + END
+    `events`: whole ones. Cheap where nothing looks like an error: this runs for every chunk. Anthropic's error
+    events (`"type": "error"`) are left to their clients, who know them.
+    """
+    if _ERROR_KEY not in events:
+        return None
+    start = 0
+    for blank in _BLANK_LINE.finditer(events):
+        payload = _error_payload(events[start : blank.end()])
+        if payload:
+            return events[:start], payload
+        start = blank.end()
     return None
+
+
+def is_done(events: bytes) -> bool:
+    """Whether the last of `events` is the [DONE] that ends OpenAI's streams."""
+    return events[-_DONE_TAIL:].rstrip().endswith(_DONE_ENDINGS)
+
+
+def _error_payload(one: bytes) -> bytes:
+    if _ERROR_KEY not in one:
+        return b""
+    data = b"\n".join(line[5:].strip() for line in _LINE.findall(one) if line.startswith(b"data:"))
+    try:
+        payload = _decoder.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return b""
+    return data if payload.error and payload.type != "error" else b""
+
+
+def _end_of(data: bytearray, mark: bytes, start: int) -> int:
+    at = data.rfind(mark, start)
+    return at + len(mark) if at >= 0 else 0
 
 
 class Splitter:
     """Cuts a stream of byte chunks at the ends of events."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._rest = bytearray()
+
+    @property
+    def held(self) -> int:
+        """How many bytes wait for the end of their event."""
+        return len(self._rest)
 
     def feed(self, chunk: bytes) -> bytes:
         """The whole events known so far that were not given out yet; b"" where none has ended."""
-        if not self._rest and chunk.endswith(END):
+        rest = self._rest
+        if not rest and chunk.endswith(END):
             return chunk
-        whole = self._rest + chunk
-        cut = whole.rfind(END)
-        if cut < 0:
-            # Some servers end lines with \r\n; the blank line is then \r\n\r\n.
-            cut = whole.rfind(b"\r\n\r\n") + 2 if b"\r\n\r\n" in whole else -1
-        if cut < 0:
-            self._rest = whole
+        # A blank line may itself have been cut; what lies further back was looked through before.
+        unseen = max(len(rest) + 1 - _LONGEST_BLANK_LINE, 0)
+        rest += chunk
+        cut = max(_end_of(rest, blank, unseen) for blank in _BLANK_LINES)
+        if not cut:
             return b""
-        self._rest = whole[cut + 2 :]
-        return whole[: cut + 2]
+        whole = bytes(rest[:cut])
+        del rest[:cut]
+        return whole
 
-    @property
-    def rest(self) -> bytes:
-        """What was fed after the last whole event: half an event, lost when the stream ends here."""
-        return self._rest
+    def end(self) -> bytes | None:
+        """The stream has ended: the last event where only its blank line was missing, b"" where nothing was.
+
+        None: it ended in the middle of a line, so an event is lost.
+        """
+        rest = bytes(self._rest)
+        self._rest.clear()
+        if not rest.strip():
+            return b""
+        if rest.endswith((b"\n", b"\r")) or is_done(rest):
+            return rest + END
+        return None

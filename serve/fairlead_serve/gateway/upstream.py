@@ -6,13 +6,12 @@ keep-alive connections per origin, one request at a time on each, chunked or cou
 redirects, no cookies, no proxies, no compression.
 
 Errors: `UpstreamUnreachable` before a connection is there, `UpstreamBroken` when it ends before the answer
-does. Nothing else leaves this file (apart from cancellation).
+does, `AnswerTooLarge` when a bound is given. Nothing else leaves this file (apart from cancellation).
 """
 
 import asyncio
 import ssl
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 from urllib.parse import urlsplit
@@ -23,6 +22,8 @@ from fairlead_serve.errors import FairleadError
 
 # Above this many buffered bytes of an answer the socket is not read, until the client has taken them.
 _HIGH_WATER = 256 * 1024
+# Longer than any head that a server means to send.
+_MAX_HEAD = 64 * 1024
 _NO_BODY_STATUSES = frozenset({204, 304})
 # Head and body leave in one packet where copying them together is cheap.
 _ONE_WRITE = 64 * 1024
@@ -31,7 +32,11 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 
 class UpstreamError(FairleadError):
-    """An upstream did not answer as HTTP servers do."""
+    """An upstream did not answer as HTTP servers do. `sent`: how often it may have seen the request."""
+
+    def __init__(self, message: str, *, sent: int = 0) -> None:
+        super().__init__(message)
+        self.sent = sent
 
 
 class UpstreamUnreachable(UpstreamError):  # noqa: N818 - named for what happened
@@ -41,14 +46,16 @@ class UpstreamUnreachable(UpstreamError):  # noqa: N818 - named for what happene
 class UpstreamBroken(UpstreamError):  # noqa: N818
     """The connection ended, or spoke something else than HTTP, before the answer was whole.
 
-    `answered` tells whether any byte of the answer had come; `reused` whether the connection had served
-    before (an idle one may be closed by the other side at the moment of use).
+    `answered` tells whether any byte of the answer had come.
     """
 
-    def __init__(self, message: str, *, answered: bool, reused: bool) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, *, sent: int, answered: bool) -> None:
+        super().__init__(message, sent=sent)
         self.answered = answered
-        self.reused = reused
+
+
+class AnswerTooLarge(UpstreamError):  # noqa: N818
+    """The answer is larger than the reader can hold."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +92,7 @@ class Answer:
 
     def __init__(self, connection: "_Connection") -> None:
         self.status = 0
+        self.sent = 1
         self.headers: list[tuple[bytes, bytes]] = []
         self._connection = connection
         self._parser = httptools.HttpResponseParser(self)
@@ -92,12 +100,13 @@ class Answer:
         self._parts: list[bytes] = []
         self._buffered = 0
         self._waiter: asyncio.Future[None] | None = None
+        self._poked = False
+        self._head_bytes = 0
         self._head_done = False
         self._until_close = False
         self._complete = False
         self._failure: str | None = None
         self._answered = False
-        self._reused = connection.served > 1
 
     # --- for the gateway ---------------------------------------------------------------------------
 
@@ -110,22 +119,24 @@ class Answer:
 
         Returns b"" when `poke` was called while it waited. Raises UpstreamBroken.
         """
-        if not self._parts:
+        while not self._parts:
             if self._complete:
                 return None
             if self._failure is not None:
                 raise self._broken()
             await self._wait()
-            if not self._parts:
-                return b"" if not self._complete and self._failure is None else await self.chunk()
+            poked, self._poked = self._poked, False
+            if poked and not self._parts:
+                return b""
         data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         self._parts.clear()
         self._buffered = 0
-        self._connection.resume()
+        if not self._complete:  # else the connection may be somebody else's by now
+            self._connection.resume()
         return data
 
     async def read(self, limit: int) -> bytes:
-        """The whole body. Raises UpstreamBroken, also when it is larger than `limit` bytes."""
+        """The whole body. Raises UpstreamBroken, and AnswerTooLarge when it is larger than `limit` bytes."""
         parts: list[bytes] = []
         size = 0
         while (part := await self.chunk()) is not None:
@@ -133,21 +144,20 @@ class Answer:
             if size > limit:
                 self.abort()
                 message = f"the upstream's answer is larger than {limit} bytes"
-                raise UpstreamBroken(message, answered=True, reused=False)
+                raise AnswerTooLarge(message, sent=self.sent)
             parts.append(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def poke(self) -> None:
         """Make a waiting `chunk` return b"" now."""
-        waiter = self._waiter
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
+        if self._waiter is not None:
+            self._poked = True
+            self._wake()
 
     def abort(self) -> None:
         """Give the answer up. Closes the connection unless the answer is whole: the upstream stops working."""
         if not self._complete:
-            self._failure = self._failure or "given up"
-            self._connection.close()
+            self._give_up("given up")
 
     # --- for the connection ------------------------------------------------------------------------
 
@@ -162,12 +172,16 @@ class Answer:
         self._answered = True
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserError as error:
-            self._failure = f"it speaks no HTTP ({error})"
-            self._connection.close()
-        if self._buffered > _HIGH_WATER:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            self._give_up(f"it speaks no HTTP that was asked for ({error})")
+        if not self._head_done:
+            self._head_bytes += len(data)
+            if self._head_bytes > _MAX_HEAD:
+                self._give_up(f"its headers are longer than {_MAX_HEAD} bytes")
+        # A whole answer may wait as long as it likes: its connection is free, and may be in use again.
+        if self._buffered > _HIGH_WATER and not self._complete:
             self._connection.pause()
-        self.poke()
+        self._wake()
 
     def lost(self, reason: str, *, clean: bool) -> None:
         """The connection is gone."""
@@ -178,7 +192,15 @@ class Answer:
             self._complete = True
         else:
             self._failure = self._failure or reason
-        self.poke()
+        self._wake()
+
+    def _give_up(self, reason: str) -> None:
+        self._failure = self._failure or reason
+        self._connection.close()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     async def _wait(self) -> None:
         self._waiter = waiter = self._loop.create_future()
@@ -189,11 +211,14 @@ class Answer:
 
     def _broken(self) -> UpstreamBroken:
         message = f"the upstream ended the connection: {self._failure}"
-        return UpstreamBroken(message, answered=self._answered, reused=self._reused)
+        return UpstreamBroken(message, sent=self.sent, answered=self._answered)
 
     # --- for httptools -----------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
+        if self._complete:
+            message = "a second answer to one request"
+            raise ValueError(message)  # httptools hands it on as its own error
         self.headers = []
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -221,10 +246,9 @@ class Answer:
 class _Connection(asyncio.Protocol):
     """One connection, serving one `Answer` at a time."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, became_idle: Callable[["_Connection"], None]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, pool: "_Pool") -> None:
         self.loop = loop
-        self.served = 0
-        self._became_idle = became_idle
+        self._pool = pool
         self._transport: asyncio.Transport | None = None
         self._answer: Answer | None = None
         self._paused = False
@@ -235,7 +259,6 @@ class _Connection(asyncio.Protocol):
 
     async def exchange(self, head: bytes, body: bytes) -> Answer:
         """Send one request and wait for the head of its answer. Raises UpstreamBroken."""
-        self.served += 1
         self._answer = answer = Answer(self)
         transport = self._transport
         if transport is None:
@@ -257,7 +280,7 @@ class _Connection(asyncio.Protocol):
         self._answer = None
         if reusable and self.usable:
             self.resume()
-            self._became_idle(self)
+            self._pool.keep(self)
         else:
             self.close()
 
@@ -289,8 +312,48 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
+        self._pool.forget(self)
         if self._answer is not None:
             self._answer.lost(str(exc) if exc else "closed by the other side", clean=exc is None)
+
+
+class _Pool:
+    """The unused connections to one origin, at most `limit` of them."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        # A dict for its order: connections come back in the order of their use, and are lost in any.
+        self._idle: dict[_Connection, None] = {}
+
+    def __len__(self) -> int:
+        return len(self._idle)
+
+    def take(self) -> _Connection | None:
+        """The newest: the longer one is unused, the sooner the other side closes it."""
+        while self._idle:
+            connection, _ = self._idle.popitem()
+            if connection.usable:
+                return connection
+        return None
+
+    def keep(self, connection: _Connection) -> None:
+        """Keep `connection`; the one unused the longest is closed where that is one too many."""
+        self._idle[connection] = None
+        if len(self._idle) > self._limit:
+            oldest = next(iter(self._idle))
+            del self._idle[oldest]
+            oldest.close()
+
+    def forget(self, connection: _Connection) -> None:
+        """`connection` is gone."""
+        self._idle.pop(connection, None)
+
+    def close(self) -> None:
+        """Close all, and keep none from now on."""
+        self._limit = 0
+        for connection in tuple(self._idle):
+            connection.close()
+        self._idle.clear()
 
 
 class UpstreamClient:
@@ -303,24 +366,40 @@ class UpstreamClient:
         self._connect_seconds = connect_seconds
         self._max_idle = max_idle
         self._tls = tls
-        self._idle: dict[tuple[str, int, bool], deque[_Connection]] = {}
+        self._pools: dict[tuple[str, int, bool], _Pool] = {}
 
-    async def request(self, origin: Origin, method: str, path: str, headers: Headers, body: bytes = b"") -> Answer:
+    @property
+    def idle(self) -> int:
+        """How many unused connections are kept."""
+        return sum(map(len, self._pools.values()))
+
+    async def request(
+        self, origin: Origin, method: str, path: str, headers: Headers, body: bytes = b"", *, fresh: bool = False
+    ) -> Answer:
         """Send a request to `origin.path + path`; returns when the head of the answer is there.
 
         `host` and `content-length` are added. Raises UpstreamUnreachable and UpstreamBroken. A kept connection
-        that the other side closed before answering a byte is replaced once, silently.
+        that the other side closed before answering a byte is replaced once, silently; `fresh` uses none.
         """
         head = _head(origin, method, path, headers, len(body))
-        connection = self._take(origin)
+        pool = self._pool(origin)
+        sent = 0
+        connection = None if fresh else pool.take()
         if connection is not None:
             try:
                 return await connection.exchange(head, body)
             except UpstreamBroken as error:
                 if error.answered:
                     raise
-        connection = await self._connect(origin)
-        return await connection.exchange(head, body)
+                sent = error.sent
+        try:
+            connection = await self._connect(origin, pool)
+            answer = await connection.exchange(head, body)
+        except UpstreamError as error:
+            error.sent += sent
+            raise
+        answer.sent += sent
+        return answer
 
     async def fetch(
         self, origin: Origin, path: str, headers: Headers, *, limit: int, seconds: float
@@ -338,44 +417,40 @@ class UpstreamClient:
             raise UpstreamError(message) from None
 
     def close(self) -> None:
-        """Close every unused connection."""
-        for connections in self._idle.values():
-            for connection in connections:
-                connection.close()
-        self._idle.clear()
+        """Close every unused connection, and those in use as soon as they are unused."""
+        for pool in self._pools.values():
+            pool.close()
 
-    def _take(self, origin: Origin) -> _Connection | None:
-        connections = self._idle.get((origin.host, origin.port, origin.tls))
-        while connections:
-            # The newest: the longer one is unused, the sooner it may go.
-            connection = connections.pop()
-            if connection.usable:
-                return connection
-        return None
-
-    async def _connect(self, origin: Origin) -> _Connection:
+    def _pool(self, origin: Origin) -> _Pool:
         key = (origin.host, origin.port, origin.tls)
+        pool = self._pools.get(key)
+        if pool is None:
+            pool = self._pools[key] = _Pool(self._max_idle)
+        return pool
 
-        def idle(connection: _Connection) -> None:
-            kept = self._idle.setdefault(key, deque())
-            if len(kept) >= self._max_idle:
-                kept.popleft().close()
-            kept.append(connection)
-
+    async def _connect(self, origin: Origin, pool: _Pool) -> _Connection:
         loop = asyncio.get_running_loop()
-        tls = (self._tls or ssl.create_default_context()) if origin.tls else None
         try:
             async with asyncio.timeout(self._connect_seconds):
                 _, connection = await loop.create_connection(
-                    lambda: _Connection(loop, idle), origin.host, origin.port, ssl=tls
+                    lambda: _Connection(loop, pool), origin.host, origin.port, ssl=self._tls_of(origin)
                 )
         except TimeoutError as error:
             message = f"{origin.host}:{origin.port} took no connection within {self._connect_seconds:g} s"
             raise UpstreamUnreachable(message) from error
-        except OSError as error:
-            message = f"{origin.host}:{origin.port} takes no connection: {error.strerror or error}"
+        except (OSError, UnicodeError) as error:  # the latter: a name that no host can have
+            reason = getattr(error, "strerror", None) or error
+            message = f"{origin.host}:{origin.port} takes no connection: {reason}"
             raise UpstreamUnreachable(message) from error
         return connection
+
+    def _tls_of(self, origin: Origin) -> ssl.SSLContext | None:
+        if not origin.tls:
+            return None
+        if self._tls is None:
+            # Reads every certificate authority of the system: once, not once a connection.
+            self._tls = ssl.create_default_context()
+        return self._tls
 
 
 def _head(origin: Origin, method: str, path: str, headers: Headers, length: int) -> bytes:

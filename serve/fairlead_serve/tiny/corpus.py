@@ -4,7 +4,7 @@ The texts are YAML files beside this module; this module reads them and fills in
 nothing of tokens or training. A question is kept as patterns (see phrasing.py), an answer word for word.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,7 +102,14 @@ def _read(texts: Path, name: str) -> Any:
 
 def _plain(entry: Mapping[str, Any], *, polite: bool) -> list[Topic]:
     return [
-        Topic(entry["topic"], language, tuple(entry[language]["ask"]), entry[language]["answer"], polite, entry.get("share", 2 if polite else 3))
+        Topic(
+            entry["topic"],
+            language,
+            tuple(entry[language]["ask"]),
+            entry[language]["answer"],
+            polite,
+            entry.get("share", 2 if polite else 3),
+        )
         for language in LANGUAGES
     ]
 
@@ -122,10 +129,10 @@ def _table(entry: Mapping[str, Any]) -> list[Topic]:
 
 
 def _programs(texts: Mapping[str, Any]) -> list[Topic]:
-    topics = []
+    topics: list[Topic] = []
     for program in texts["programs"]:
         for language in LANGUAGES:
-            name = "[" + "|".join(program[language]["names"]) + "]"
+            name = _any(program[language]["names"])
             for fence, spoken in CODE_LANGUAGES.items():
                 ask = [pattern.format(name=name, language=spoken) for pattern in texts["ask"][language]]
                 if fence == "python":
@@ -134,13 +141,29 @@ def _programs(texts: Mapping[str, Any]) -> list[Topic]:
                     name=program[language]["said"], language=spoken, fence=fence, code=program[fence]
                 )
                 topics.append(Topic(f"{program['program']}.{fence}", language, tuple(ask), answer))
-    for language in LANGUAGES:
-        others = "[" + "|".join(texts["other_languages"]["names"]) + "]"
-        every = "[" + "|".join(name for p in texts["programs"] for name in p[language]["names"]) + "]"
-        ask = [pattern.format(name=every, language=others) for pattern in texts["ask"][language]]
-        ask += [pattern.format(language=others) for pattern in texts["ask_again"][language]]
-        topics.append(Topic("other_language", language, tuple(ask), texts["other_languages"][language]))
-    return topics
+    return [*topics, *(_other_programs(texts, language) for language in LANGUAGES)]
+
+
+def _other_programs(texts: Mapping[str, Any], language: str) -> Topic:
+    """Known programs in unknown languages, unknown programs in any, and "the same" in unknown languages."""
+    unknown = texts["others"]["languages"]
+    known = [name for program in texts["programs"] for name in program[language]["names"]]
+    others = texts["others"]["programs"][language]
+    spoken = list(CODE_LANGUAGES.values())
+    ask = [
+        *(pattern.format(name=_any(known), language=_any(unknown)) for pattern in texts["ask"][language]),
+        *(
+            pattern.format(name=_any(others), language=_any(spoken * 8 + unknown))
+            for pattern in texts["ask"][language] * 2
+        ),
+        *(pattern.format(name=_any(others)) for pattern in texts["ask_plain"][language]),
+        *(pattern.format(language=_any(unknown)) for pattern in texts["ask_again"][language][:3]),
+    ]
+    return Topic("other_program", language, tuple(ask), texts["others"][language], share=8)
+
+
+def _any(choices: Sequence[str]) -> str:
+    return "[" + "|".join(choices) + "]"
 
 
 def _again(texts: Mapping[str, Any]) -> list[Again]:

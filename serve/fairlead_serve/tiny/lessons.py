@@ -13,8 +13,10 @@ from fairlead_serve.tiny.phrasing import disguise, expand
 
 # Which share of the turns is a question that the model does not know; of the rest, a request for "the same".
 UNKNOWN_SHARE = 0.27
-AGAIN_SHARE = 0.12
+AGAIN_SHARE = 0.14
 SYSTEM_SHARE = 0.35
+# Characters.
+LONG_ANSWER = 300
 # Letters of scripts that the corpus does not contain, and of those it does: all must be taken calmly.
 SCRIPTS = ((0x21, 0x7E), (0xC0, 0x24F), (0x391, 0x3C9), (0x410, 0x44F), (0x5D0, 0x5EA), (0x621, 0x64A),
            (0x905, 0x939), (0x3041, 0x30FE), (0xAC00, 0xD7A3), (0x1F300, 0x1F64F))  # fmt: skip
@@ -45,6 +47,7 @@ class Teacher:
         self._rng = rng
         self._programs = [topic for topic in corpus.topics if topic.name.partition(".")[2] in CODE_LANGUAGES]
         self._deck: list[Topic] = []
+        self._round: list[Topic] = []
 
     def lesson(self, turns: int) -> Lesson:
         """A conversation of `turns` turns, a few more where a program is asked for once more."""
@@ -66,6 +69,15 @@ class Teacher:
                 program = topic.name if topic in self._programs else program
                 drawn.append(self.topic_turn(topic))
         return Lesson(self._system(), tuple(drawn))
+
+    def next_turn(self) -> Turn:
+        """A question about each topic in turn, in a new order each time round."""
+        if not self._round:
+            # A long answer has more in it to get wrong: twice.
+            long = [topic for topic in self._corpus.topics if len(topic.answer) > LONG_ANSWER]
+            self._round = [*self._corpus.topics, *long]
+            self._rng.shuffle(self._round)
+        return self.topic_turn(self._round.pop())
 
     def topic_turn(self, topic: Topic) -> Turn:
         """A question of that topic, in one of its many forms."""

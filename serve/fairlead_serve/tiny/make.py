@@ -5,6 +5,7 @@ neither torch in memory nor its threads. Importing this module is cheap: no torc
 """
 
 import hashlib
+import os
 import queue
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from fairlead_serve.errors import WeightsError, WeightsNotFound
+from fairlead_serve.tiny.trainer import Recipe
 
 HERE = Path(__file__).parent
 # What each model is made from: a change in any of these files makes another model.
@@ -22,8 +24,9 @@ SOURCES = {
     "chat": ("corpus.py", "phrasing.py", "lessons.py", "rows.py", "tokenizer.py", "trainer.py", "worker.py"),
     "embed": ("corpus.py", "phrasing.py", "tokenizer.py", "embedder.py", "worker.py"),
 }
-# Steps that are counted before the first one is done, so that a caller can draw a bar while torch is imported.
-UNKNOWN_TOTAL = 1
+STEPS = {"chat": Recipe().steps, "embed": 1}
+# Threads that sleep while they wait for each other: where the cores are shared, spinning is many times slower.
+PATIENT = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
 PULSE_SECONDS = 0.5
 LAST_WORDS = 5
 
@@ -38,12 +41,18 @@ def make(name: str, target: Path, progress: Callable[[int, int], None]) -> None:
     _known(name)
     target.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-W", "ignore", "-m", "fairlead_serve.tiny.worker", name, str(target)]
-    progress(0, UNKNOWN_TOTAL)
+    progress(0, STEPS[name])
     with subprocess.Popen(  # noqa: S603 - our own interpreter and module
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8"
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        env={**os.environ, **PATIENT},
     ) as worker:
         try:
-            words = _follow(worker, progress)
+            words = _follow(worker, STEPS[name], progress)
         except BaseException:
             worker.kill()
             raise
@@ -76,7 +85,7 @@ def _known(name: str) -> None:
         raise WeightsNotFound(f"there is no tiny://{name}: the demo models are {known}")
 
 
-def _follow(worker: "subprocess.Popen[str]", progress: Callable[[int, int], None]) -> str:
+def _follow(worker: "subprocess.Popen[str]", total: int, progress: Callable[[int, int], None]) -> str:
     """Pass on the worker's progress until it ends; its last words on standard error."""
     assert worker.stdout is not None  # noqa: S101 - for mypy: both were asked for
     assert worker.stderr is not None  # noqa: S101
@@ -88,7 +97,7 @@ def _follow(worker: "subprocess.Popen[str]", progress: Callable[[int, int], None
     ]
     for reader in readers:
         reader.start()
-    done, total = 0, UNKNOWN_TOTAL
+    done = 0
     while True:
         with suppress(queue.Empty):
             line = steps.get(timeout=PULSE_SECONDS)

@@ -11,6 +11,10 @@ from collections.abc import Sequence
 
 CHOICE = re.compile(r"\[([^\[\]]*)\]")
 LATIN_RUN = re.compile(r"(?<=[一-鿿])(?=[A-Za-z0-9])|(?<=[A-Za-z0-9])(?=[一-鿿])")
+FILLERS = {
+    "en": "just actually really exactly maybe then kindly simply quickly also still perhaps please again ok".split(),
+    "zh": "就 到底 其实 啊 呢 一下 真的 现在 还 再 嘛 帮我 快 能 要".split(),
+}
 ENDINGS = {
     "en": ("?", "?", ".", "!", "", "", "", "??", "...", " ?"),
     "zh": ("？", "？", "。", "！", "", "", "", "?", "…"),
@@ -32,6 +36,8 @@ def disguise(
 ) -> str:
     """The same question, in other clothes; `before` and `after` are the polite words that may surround it."""
     phrase = phrase.rstrip(".?!。？！") or phrase
+    if rng.random() < 0.12:
+        phrase = _filled(phrase, language, rng)
     if after and rng.random() < 0.15:
         phrase += rng.choice(after)
     if before and rng.random() < 0.25:
@@ -43,6 +49,14 @@ def disguise(
     if rng.random() < 0.06:
         phrase = _slipped(phrase, rng)
     return _cased(phrase, rng)
+
+
+def _filled(phrase: str, language: str, rng: random.Random) -> str:
+    """With a word in it that means nothing."""
+    joint = " " if language == "en" else ""
+    words = phrase.split(" ") if language == "en" else list(phrase)
+    words.insert(rng.randint(0, len(words)), rng.choice(FILLERS[language]))
+    return joint.join(words)
 
 
 def _uncapitalised(phrase: str) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fairlead_serve.tiny.lessons import Lesson, Teacher, Turn
-from fairlead_serve.tiny.tokenizer import END, START
+from fairlead_serve.tiny.tokenizer import END, PAD, START
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -47,7 +47,9 @@ class Rows:
         self._end = tokenizer.token_to_id(END)
         self._newline = tokenizer.encode("\n").ids
         self._roles = {role: tokenizer.encode(f"{role}\n").ids for role in ("system", "user", "assistant")}
+        self._padding = tokenizer.token_to_id(PAD)
         self._answers: dict[str, list[int]] = {}
+        self._waiting: Turn | None = None
 
     def row(self, length: int, whole_share: float) -> Row:
         """A conversation of exactly `length` tokens, in which `whole_share` of the answers are whole."""
@@ -68,13 +70,30 @@ class Rows:
                     position += int(LONGEST_JUMP ** self._rng.random())
         return Row(ids[:length], labels[:length], positions[:length])
 
-    def recital(self, turn: Turn) -> Row:
-        """A conversation of just this turn, with the whole answer."""
+    def recital(self, length: int) -> Row:
+        """A conversation of whole answers that fits into `length` tokens, then padding.
+
+        Every answer of the corpus comes once before any comes again.
+        """
         ids: list[int] = []
         labels: list[int] = []
-        for message, learnt in self._messages(Lesson("", (turn,)), 1.0):
-            ids += message
-            labels += learnt
+        while True:
+            turn = self._waiting or self._teacher.next_turn()
+            row = self.single(turn)
+            self._waiting = turn
+            if len(ids) + len(row.ids) > length:
+                break
+            self._waiting = None
+            ids += row.ids
+            labels += row.labels
+        if not ids:
+            raise ValueError(f"the answer {turn.answer[:40]!r} does not fit into a row of {length} tokens")
+        padding = length - len(ids)
+        return Row(ids + [self._padding] * padding, labels + [IGNORED] * padding, list(range(length)))
+
+    def single(self, turn: Turn) -> Row:
+        """A conversation of just this turn, with the whole answer."""
+        ((ids, labels),) = self._messages(Lesson("", (turn,)), 1.0)
         return Row(ids, labels, list(range(len(ids))))
 
     def _messages(self, lesson: Lesson, whole_share: float) -> Iterator[tuple[list[int], list[int]]]:

@@ -83,9 +83,7 @@ def _texts(corpus: Corpus) -> list[str]:
     for unknown in corpus.unknown:
         texts += unknown.whole
         texts += [
-            f" {word}" if unknown.language == "en" else word
-            for kind in unknown.words.values()
-            for word in kind
+            f" {word}" if unknown.language == "en" else word for kind in unknown.words.values() for word in kind
         ] * 3
         texts += [expand(rng.choice(unknown.templates), rng) for _ in range(500)]
     return texts

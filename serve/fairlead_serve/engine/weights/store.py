@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 
 DEFAULT_REVISION = "main"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_MODEL_FILES = ("config.json", "params.json")
+_MODEL_FILES = ("config.json", "params.json", "adapter_config.json")
 
 
 class TinyMaker(Protocol):

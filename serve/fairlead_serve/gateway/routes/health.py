@@ -49,7 +49,7 @@ def create_router(
                 {
                     "name": backend.name,
                     "ongoing": backend.admission.ongoing,
-                    "queued": backend.admission.queued + backend.cold,
+                    "queued": backend.waiting,
                     "last_request": backend.last_request or None,
                 }
                 for backend in table.backends

@@ -1,0 +1,70 @@
+"""An engine that dies under load: clean errors, and it serves again without help."""
+
+import asyncio
+from collections.abc import Iterator
+
+import httpx
+import openai
+import psutil
+import pytest
+from openai import AsyncOpenAI
+
+from tests.processes import Command, model_file
+
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(400)]
+
+
+@pytest.fixture(scope="module")
+def fragile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Command, str]]:
+    path = model_file(tmp_path_factory.mktemp("models"), "fragile")
+    with Command("serve", "-f", str(path), "--port", "0") as command:
+        yield command, command.wait_ready()
+
+
+def engine_core(command: Command) -> psutil.Process:
+    (core,) = [one for one in command.family() if "EngineCore" in " ".join(one.cmdline()) or "EngineCore" in one.name()]
+    return core
+
+
+def replica(command: Command) -> psutil.Process:
+    (one,) = [one for one in command.family() if "ServeReplica:fragile" in " ".join(one.cmdline())]
+    return one
+
+
+@pytest.mark.parametrize("victim", [engine_core, replica], ids=["engine core", "replica"])
+async def test_a_killed_engine_ends_streams_with_an_error_and_comes_back(
+    fragile: tuple[Command, str], victim: object
+) -> None:
+    command, url = fragile
+    client = AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=240)
+    all_streaming = asyncio.Event()
+    streaming = 0
+
+    async def stream() -> str:
+        nonlocal streaming
+        answer = await client.completions.create(
+            model="fragile", prompt="Hello", max_tokens=1900, stream=True, extra_body={"ignore_eos": True}
+        )
+        try:
+            first = True
+            async for _ in answer:
+                if first:
+                    first = False
+                    streaming += 1
+                    if streaming == 8:
+                        all_streaming.set()
+        except openai.APIError as error:
+            return str(error.code)
+        return "whole"
+
+    streams = [asyncio.create_task(stream()) for _ in range(8)]
+    await all_streaming.wait()
+    assert callable(victim)
+    victim(command).kill()
+    ended = await asyncio.gather(*streams)
+    assert set(ended) == {"engine_lost"}
+    # The very next request waits for the new engine instead of failing.
+    answer = await client.completions.create(model="fragile", prompt="Hello", max_tokens=5)
+    assert answer.usage is not None
+    assert answer.usage.completion_tokens == 5
+    assert (await httpx.AsyncClient().get(f"{url}/readyz")).status_code == 200

@@ -1,0 +1,63 @@
+"""What Ray Serve is told about a Model's engines. No Ray runs here."""
+
+from pathlib import Path
+
+import pytest
+
+from fairlead_serve.engine.replica import application, deployment_options
+from fairlead_serve.model import Model, load
+from tests.processes import model_file
+
+SAMPLES = Path(__file__).parents[3] / "configs" / "models"
+
+
+def sample(name: str) -> Model:
+    (model,) = load(SAMPLES / f"{name}.yaml")
+    return model
+
+
+def test_a_cpu_engine_asks_for_no_gpu() -> None:
+    assert deployment_options(sample("tiny-chat"))["ray_actor_options"]["num_gpus"] == 0
+
+
+@pytest.mark.parametrize(("name", "gpus"), [("qwen-coder-awq", 1), ("qwen3-coder-30b", 2)])
+def test_a_standalone_engine_holds_all_its_gpus_in_one_actor(name: str, gpus: int) -> None:
+    options = deployment_options(sample(name))
+    assert options["ray_actor_options"]["num_gpus"] == gpus
+    assert "placement_group_bundles" not in options
+
+
+def test_a_kuberay_engine_asks_for_a_bundle_a_gpu() -> None:
+    options = deployment_options(sample("llama-kuberay"))
+    assert len(options["placement_group_bundles"]) == 16
+    assert all(bundle["GPU"] == 1 for bundle in options["placement_group_bundles"])
+    assert options["ray_actor_options"]["num_gpus"] == 0
+
+
+def test_replicas_and_scaling_become_ray_serves(tmp_path: Path) -> None:
+    (fixed,) = load(model_file(tmp_path, "fixed", spec="replicas: 3"))
+    assert deployment_options(fixed)["num_replicas"] == 3
+    scaling = "scaling: {minReplicas: 0, maxReplicas: 4, targetOngoingRequests: 16, scaleDownDelaySeconds: 30}"
+    (scaled,) = load(model_file(tmp_path, "scaled", spec=scaling))
+    options = deployment_options(scaled)
+    assert "num_replicas" not in options
+    config = options["autoscaling_config"]
+    assert (config.min_replicas, config.max_replicas, config.target_ongoing_requests) == (0, 4, 16)
+    assert config.downscale_delay_s == 30
+
+
+def test_bounds_drain_and_environment_come_from_the_model(tmp_path: Path) -> None:
+    spec = "drainTimeoutSeconds: 7\nlimits: {maxOngoing: 10, maxQueued: 5}"
+    (model,) = load(model_file(tmp_path, "one", engine="env: [{name: A, value: b}]", spec=spec))
+    options = deployment_options(model)
+    assert options["graceful_shutdown_timeout_s"] == 7
+    assert options["max_ongoing_requests"] >= 15
+    assert options["ray_actor_options"]["runtime_env"]["env_vars"] == {"A": "b"}
+
+
+def test_the_application_carries_the_model_as_its_file_has_it(tmp_path: Path) -> None:
+    model = sample("tiny-chat")
+    bound = application(model, tmp_path, {})
+    arguments = bound._bound_deployment.init_args
+    assert Model.model_validate(arguments[0]) == model
+    assert arguments[1:] == (str(tmp_path), {})
