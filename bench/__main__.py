@@ -23,7 +23,7 @@ def parse_arguments(words: list[str]) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="Fairlead, measured side by side.")
     parser.add_argument("what", nargs="?", choices=["gateway", "stack", "all"], default="all")
-    parser.add_argument("--seconds", type=_positive, help="how long each figure of each server is measured; default 6")
+    parser.add_argument("--seconds", type=_positive, help="how long each figure of each server is measured; default 5")
     parser.add_argument("--quick", action="store_true", help="shorter and rougher: the gateway takes 40 s")
     parser.add_argument(
         "--model",

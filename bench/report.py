@@ -3,6 +3,8 @@
 import json
 from collections.abc import Mapping, Sequence
 
+from bench.figures import rounded
+
 Figures = Mapping[str, float]
 Row = Sequence[str]
 
@@ -60,7 +62,7 @@ def stack_table(figures: Figures) -> str:
 
 def json_line(figures: Figures, machine: Mapping[str, object]) -> str:
     """The last line: one object, every figure by its name, the machine under `machine`."""
-    return json.dumps({**{name: round(value, 4) for name, value in figures.items()}, "machine": dict(machine)})
+    return json.dumps({**{name: rounded(value) for name, value in figures.items()}, "machine": dict(machine)})
 
 
 def align(rows: Sequence[Row]) -> str:

@@ -91,6 +91,7 @@ def run_gateway(
 
     Raises ConfigurationError and PortInUse.
     """
+    _refuse_open_address(settings)
     if not settings.backends:
         message = "the gateway has no backends; list them under `backends` (configs/gateway.yaml shows how)"
         raise ConfigurationError(message)
@@ -116,6 +117,7 @@ def run_local(
     `on_loaded` is called after the last report. Raises every FairleadError of its parts; no process is left
     behind, then or at the end.
     """
+    _refuse_open_address(settings)
     token = secrets.token_urlsafe(32)
     log = log_file()
     # The port is taken before anything long begins, and held until the gateway listens on it.
@@ -141,7 +143,6 @@ def run_local(
 
 
 def _create_gateway(settings: GatewaySettings, access_log: IO[bytes]) -> Gateway:
-    _refuse_open_address(settings)
     environment: Mapping[str, str] = os.environ
     return create_gateway(settings, environment=environment, created=int(time.time()), access_log=AccessLog(access_log))
 

@@ -4,7 +4,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,8 +45,9 @@ def client(stack: Stack) -> Iterator[OpenAI]:
 
 
 @pytest.fixture
-async def async_client(stack: Stack) -> AsyncOpenAI:
-    return AsyncOpenAI(base_url=f"{stack.url}/v1", api_key="none", max_retries=0)
+async def async_client(stack: Stack) -> AsyncIterator[AsyncOpenAI]:
+    async with AsyncOpenAI(base_url=f"{stack.url}/v1", api_key="none", max_retries=0) as one:
+        yield one
 
 
 @pytest.fixture(scope="session")

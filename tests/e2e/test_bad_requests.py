@@ -12,7 +12,7 @@ from tests.e2e.conftest import Stack
 pytestmark = pytest.mark.engine
 
 MESSAGES = [{"role": "user", "content": "Hello"}]
-GOOD = {
+GOOD: dict[str, dict[str, Any]] = {
     "/v1/chat/completions": {"messages": MESSAGES, "max_tokens": 2},
     "/v1/completions": {"prompt": "Hello", "max_tokens": 2},
     "/v1/messages": {"messages": MESSAGES, "max_tokens": 2},

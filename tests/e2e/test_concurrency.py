@@ -14,7 +14,7 @@ from tests.e2e.conftest import Stack
 pytestmark = pytest.mark.engine
 
 ENGINE_TOKENS = re.compile(r"^ray_vllm_generation_tokens_total\{[^}]*tiny-chat[^}]*\} (\S+)", re.MULTILINE)
-ABORTED = re.compile(r"^ray_vllm_request_success_total\{[^}]*abort[^}]*tiny-chat[^}]*\} (\S+)", re.MULTILINE)
+FINISHED = re.compile(r"^ray_vllm_request_success_total\{[^}]*tiny-chat[^}]*\} (\S+)", re.MULTILINE)
 METRICS_URL = re.compile(r"metrics at (\S+)")
 
 
@@ -62,7 +62,11 @@ async def test_two_models_answer_at_the_same_time(async_client: AsyncOpenAI) -> 
 
 
 async def test_a_client_that_leaves_stops_its_engine(stack: Stack) -> None:
-    """A stream of 1900 tokens is left after its first event: most of them are never made."""
+    """Streams of 1900 tokens are left after their first event: most of those tokens are never made.
+
+    vLLM counts no request that was given up, so another one of the same length follows: when that has finished and is
+    counted, the others would have made theirs, too.
+    """
     metrics_url = stack.command.wait_for(METRICS_URL)[1]
 
     async with httpx.AsyncClient(timeout=60) as client:
@@ -72,21 +76,22 @@ async def test_a_client_that_leaves_stops_its_engine(stack: Stack) -> None:
             async with client.stream("POST", f"{stack.url}/v1/completions", json=body) as answer:
                 async for _line in answer.aiter_lines():
                     break
-        # Ray's exporter is told every few seconds and announces nothing: it is asked until it knows of all four.
+        (await client.post(f"{stack.url}/v1/completions", json={**body, "stream": False})).raise_for_status()
+        # Ray's exporter is told every few seconds and announces nothing: it is asked until it knows.
         async for attempt in AsyncRetrying(wait=wait_fixed(0.5), stop=stop_after_delay(60), reraise=True):
             with attempt:
                 now = await counters(client, metrics_url)
-                assert now.aborted - before.aborted == 4
-    assert now.tokens - before.tokens < 4 * 1900 / 2
+                assert now.finished > before.finished
+    assert 1900 <= now.tokens - before.tokens < 1900 + 4 * 1900 / 2
 
 
 class Counters(NamedTuple):
-    """Tokens that the chat engine has made, and requests that ended because their client left."""
+    """Tokens that the chat engine has made, and requests that it has finished."""
 
     tokens: float
-    aborted: float
+    finished: float
 
 
 async def counters(client: httpx.AsyncClient, metrics_url: str) -> Counters:
     text = (await client.get(metrics_url)).text
-    return Counters(*(sum(map(float, pattern.findall(text))) for pattern in (ENGINE_TOKENS, ABORTED)))
+    return Counters(*(sum(map(float, pattern.findall(text))) for pattern in (ENGINE_TOKENS, FINISHED)))

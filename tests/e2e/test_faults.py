@@ -1,7 +1,7 @@
 """An engine that dies under load: clean errors, and it serves again without help."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import httpx
 import openai
@@ -33,10 +33,16 @@ def replica(command: Command) -> psutil.Process:
 
 @pytest.mark.parametrize("victim", [engine_core, replica], ids=["engine core", "replica"])
 async def test_a_killed_engine_ends_streams_with_an_error_and_comes_back(
-    fragile: tuple[Command, str], victim: object
+    fragile: tuple[Command, str], victim: Callable[[Command], psutil.Process]
 ) -> None:
     command, url = fragile
-    client = AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=240)
+    async with AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=240) as client:
+        await kill_under_load(client, lambda: victim(command).kill())
+    async with httpx.AsyncClient() as probe:
+        assert (await probe.get(f"{url}/readyz")).status_code == 200
+
+
+async def kill_under_load(client: AsyncOpenAI, kill: Callable[[], None]) -> None:
     all_streaming = asyncio.Event()
     streaming = 0
 
@@ -59,12 +65,10 @@ async def test_a_killed_engine_ends_streams_with_an_error_and_comes_back(
 
     streams = [asyncio.create_task(stream()) for _ in range(8)]
     await all_streaming.wait()
-    assert callable(victim)
-    victim(command).kill()
+    kill()
     ended = await asyncio.gather(*streams)
     assert set(ended) == {"engine_lost"}
     # The very next request waits for the new engine instead of failing.
     answer = await client.completions.create(model="fragile", prompt="Hello", max_tokens=5)
     assert answer.usage is not None
     assert answer.usage.completion_tokens == 5
-    assert (await httpx.AsyncClient().get(f"{url}/readyz")).status_code == 200

@@ -1,5 +1,6 @@
 """Greedy answers of the whole stack are those of plain vLLM on the same weights, to the letter."""
 
+import json
 from typing import Any
 
 import httpx
@@ -35,25 +36,27 @@ def test_text_usage_and_finish_reason_equal_plain_vllm(stack: Stack, plain_vllm:
     assert ours["usage"] == theirs["usage"]
 
 
-def test_a_stream_is_event_for_event_that_of_plain_vllm(stack: Stack, plain_vllm: str) -> None:
-    def events(url: str) -> list[str]:
+def test_a_stream_says_what_that_of_plain_vllm_says(stack: Stack, plain_vllm: str) -> None:
+    """Event for event they need not be equal: vLLM puts several tokens into one when its own output is behind."""
+
+    def parts(url: str) -> tuple[str, list[Any], Any, str]:
         body = {
             "model": "tiny-chat",
-            "messages": [{"role": "user", "content": PROMPTS[1]}],
+            "messages": [{"role": "user", "content": PROMPTS[2]}],
             "temperature": 0,
             "stream": True,
             "stream_options": {"include_usage": True},
         }
         with httpx.stream("POST", f"{url}/v1/chat/completions", json=body, timeout=120) as answer:
             assert answer.headers["content-type"].startswith("text/event-stream")
-            return [line for line in answer.iter_lines() if line]
+            lines = [line.removeprefix("data: ") for line in answer.iter_lines() if line]
+        events = [json.loads(line) for line in lines[:-1]]
+        choices = [event["choices"][0] for event in events if event["choices"]]
+        text = "".join(choice["delta"].get("content") or "" for choice in choices)
+        reasons = [choice["finish_reason"] for choice in choices if choice["finish_reason"]]
+        return text, reasons, events[-1]["usage"], lines[-1]
 
-    ours, theirs = events(stack.url), events(plain_vllm)
-    assert len(ours) == len(theirs)
-    assert ours[-1] == theirs[-1] == "data: [DONE]"
-    assert [_timeless(line) for line in ours] == [_timeless(line) for line in theirs]
-
-
-def _timeless(line: str) -> str:
-    """The event without what differs from request to request: its id and time."""
-    return ",".join(part for part in line.split(",") if '"id":' not in part and '"created":' not in part)
+    ours = parts(stack.url)
+    assert ours == parts(plain_vllm)
+    assert ours[1] == ["stop"]
+    assert ours[3] == "[DONE]"

@@ -1,4 +1,4 @@
-"""What a local run listens on: everything that is not on loopback is one of the few that docs/architecture.md explains."""
+"""What a local run listens on: whatever is not on loopback is one of the few that docs/architecture.md explains."""
 
 import ipaddress
 from collections.abc import Iterator

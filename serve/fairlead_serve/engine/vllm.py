@@ -36,7 +36,7 @@ def with_configurations(values: Mapping[str, Any]) -> dict[str, Any]:
     vLLM's command line makes them; the constructor of its arguments leaves some of them maps and fails later.
     Raises pydantic's ValidationError for a map that does not fit.
     """
-    declared = {field.name: field.type for field in dataclasses.fields(AsyncEngineArgs)}
+    declared: dict[str, Any] = {field.name: field.type for field in dataclasses.fields(AsyncEngineArgs)}
     return {
         name: TypeAdapter(declared[name]).validate_python(value) if isinstance(value, dict) else value
         for name, value in values.items()

@@ -5,14 +5,14 @@ import io
 import os
 import threading
 
-from fairlead_serve.engine.events import EngineAddress, EventWriter, Failed, error_of, read_events
+from fairlead_serve.engine.events import EngineAddress, Event, EventWriter, Failed, error_of, read_events
 from fairlead_serve.errors import ConfigurationError, FairleadError, ModelFileError, Problem, WeightsNotFound
 from fairlead_serve.progress import Report
 from fairlead_serve.stopping import Stopping
 
 
 def test_every_kind_of_event_arrives_as_it_was_written() -> None:
-    events = [
+    events: list[Event] = [
         Report("tiny-chat", "Downloading", 3, 9),
         Report("tiny-chat", "Loading the engine", final=True),
         EngineAddress("http://127.0.0.1:1", "http://127.0.0.1:2/metrics", "/logs"),
