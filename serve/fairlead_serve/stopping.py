@@ -12,15 +12,20 @@ class Stopping:
     """Whether this process was told to stop, and how. `drain` and `leave` may be waited for in any thread."""
 
     def __init__(self) -> None:
+        self._asked = 0
         self.drain = threading.Event()
         self.leave = threading.Event()
         self._listeners: list[Callable[[], None]] = []
 
     def request(self) -> None:
         """Ask for a drain; asked again, for an end at once."""
-        if self.drain.is_set():
+        # Each event is set once: a signal may come while its handler is still at the last one's, and an event
+        # that is being set cannot be set again by the same thread.
+        self._asked += 1
+        if self._asked == 1:
+            self.drain.set()
+        elif self._asked == 2:
             self.leave.set()
-        self.drain.set()
         for listener in tuple(self._listeners):
             listener()
 

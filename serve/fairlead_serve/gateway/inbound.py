@@ -118,14 +118,22 @@ def parse_fields(body: bytes) -> _Fields:
         raise _invalid_json(error) from None
 
 
+# msgspec's names of types, the longer ones first.
+_PLAIN_NAMES = {
+    "`object | null`": "an object",
+    "`object`": "an object",
+    "`array`": "a list",
+    "`str | null`": "a string",
+    "`str`": "a string",
+    "`bool | null`": "true or false",
+    "`bool`": "true or false",
+    "`int`": "a number",
+    "`float`": "a number",
+}
+
+
 def _plain(expectation: str) -> str:
-    names = {
-        "`object`": "an object",
-        "`str | null`": "a string",
-        "`bool | null`": "true or false",
-        "`int`": "a number",
-    }
-    for technical, plain in names.items():
+    for technical, plain in _PLAIN_NAMES.items():
         expectation = expectation.replace(technical, plain)
     return expectation[:1].lower() + expectation[1:].replace("`", "")
 

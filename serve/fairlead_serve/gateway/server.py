@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import errno
 import http
+import re
 import socket
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
@@ -19,6 +20,7 @@ from fairlead_serve.settings import GatewaySettings
 _BACKLOG = 4096
 # As nginx and its relatives have it, with room for cookies.
 _MAX_HEAD = 64 * 1024
+_HTTP_2_OFFER = re.compile(rb"\r\nupgrade:[ \t]*h2c[ \t]*(?=\r\n|$)", re.IGNORECASE)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -32,7 +34,7 @@ def listen(host: str, port: int) -> socket.socket:
             if error.errno != errno.EADDRINUSE:
                 raise
             # Only now: two sockets with this option may both have a port until one of them listens, but
-            # without it a port is also taken by the connections of a gateway that has just ended.
+            # without it a port is also taken by the last connections of a gateway that has just ended.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind((host, port))
     except (OSError, OverflowError, UnicodeError) as error:
@@ -45,11 +47,15 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 class _Protocol(HttpToolsProtocol):
-    """uvicorn's, with a bound on the head of a request, and with OpenAI's form for what is not HTTP."""
+    """uvicorn's, with a bound on the head of a request, OpenAI's form for what is not HTTP, and no HTTP/2."""
 
     _head_bytes = 0
 
     def data_received(self, data: bytes) -> None:
+        # The parser would take the body for HTTP/2. Java's own client makes this offer with every request.
+        if (self.cycle is None or not self.cycle.more_body) and b"h2c" in data:
+            head, end, body = data.partition(b"\r\n\r\n")
+            data = _HTTP_2_OFFER.sub(b"", head) + end + body
         super().data_received(data)
         # uvicorn knows the method as soon as the head is whole; before the first byte it has no scope.
         scope: Mapping[str, Any] | None = self.scope
@@ -88,6 +94,9 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        for one in sockets or ():
+            # For the next gateway on this port; before it listens the option would let another one have it.
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.listening.set()
 
     @contextlib.contextmanager

@@ -120,8 +120,8 @@ def _table(entry: Mapping[str, Any]) -> list[Topic]:
             name=f"{entry['table']}.{row['name']}",
             language=language,
             ask=tuple(pattern.format(*row[language]) for pattern in entry[language]["ask"]),
-            answer=entry[language]["answer"].format(*row[language]),
-            share=1,
+            answer=entry[language]["answer"].format(*row[language], row[language][0]),
+            share=row.get("share", 1),
         )
         for row in entry["rows"]
         for language in LANGUAGES

@@ -1,12 +1,15 @@
 """The tiny embedding model: never trained, so that it is made in a second.
 
 Its vectors are means of random token vectors, mixed by random layers. Texts that share words come out close
-to each other, which is enough to try an API and not enough to search with. Needs torch and transformers.
+to each other, which is enough to try an API and not enough to search with.
 """
 
 import json
 from pathlib import Path
 from typing import Any
+
+import torch
+from transformers import Qwen2Config, Qwen2Model
 
 CONTEXT = 2048
 DIMENSIONS = 128
@@ -15,9 +18,6 @@ SEED = 7
 
 def build(vocabulary: int) -> Any:
     """A `Qwen2Model` in float32 with seeded random weights; sets torch's seed."""
-    import torch
-    from transformers import Qwen2Config, Qwen2Model
-
     torch.manual_seed(SEED)
     return Qwen2Model(
         Qwen2Config(

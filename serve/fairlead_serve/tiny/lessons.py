@@ -14,7 +14,7 @@ from fairlead_serve.tiny.phrasing import disguise, expand
 # Which share of the turns is a question that the model does not know; of the rest, a request for "the same".
 UNKNOWN_SHARE = 0.27
 AGAIN_SHARE = 0.14
-SYSTEM_SHARE = 0.35
+SYSTEM_SHARE = 0.25
 # Characters.
 LONG_ANSWER = 300
 # Letters of scripts that the corpus does not contain, and of those it does: all must be taken calmly.
@@ -58,7 +58,7 @@ class Teacher:
             if chance < UNKNOWN_SHARE:
                 drawn.append(self.unknown_turn(self._rng.choice(self._corpus.unknown)))
             elif chance < UNKNOWN_SHARE + AGAIN_SHARE:
-                if program is None and self._rng.random() < 0.85:
+                if program is None and self._rng.random() < 0.93:
                     topic = self._rng.choice(self._programs)
                     program = topic.name
                     drawn.append(self.topic_turn(topic))
@@ -123,7 +123,7 @@ class Teacher:
         if self._rng.random() >= SYSTEM_SHARE:
             return ""
         parts = [self._rng.choice(self._corpus.systems)]
-        while self._rng.random() < 0.35:
+        while self._rng.random() < 0.25:
             unknown = self._rng.choice(self._corpus.unknown)
             parts.append(self._fill(expand(self._rng.choice(unknown.templates), self._rng), unknown))
         self._rng.shuffle(parts)

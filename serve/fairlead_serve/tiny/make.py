@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import IO
 
 from fairlead_serve.errors import WeightsError, WeightsNotFound
-from fairlead_serve.tiny.trainer import Recipe
+from fairlead_serve.tiny.recipe import Recipe
 
 HERE = Path(__file__).parent
 # What each model is made from: a change in any of these files makes another model.
+TEXT_SOURCES = ("corpus.py", "phrasing.py", "tokenizer.py", "worker.py")
 SOURCES = {
-    "chat": ("corpus.py", "phrasing.py", "lessons.py", "rows.py", "tokenizer.py", "trainer.py", "worker.py"),
-    "embed": ("corpus.py", "phrasing.py", "tokenizer.py", "embedder.py", "worker.py"),
+    "chat": (*TEXT_SOURCES, "lessons.py", "rows.py", "recipe.py", "trainer.py"),
+    "embed": (*TEXT_SOURCES, "embedder.py"),
 }
 STEPS = {"chat": Recipe().steps, "embed": 1}
 # Threads that sleep while they wait for each other: where the cores are shared, spinning is many times slower.

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 CHOICE = re.compile(r"\[([^\[\]]*)\]")
 LATIN_RUN = re.compile(r"(?<=[一-鿿])(?=[A-Za-z0-9])|(?<=[A-Za-z0-9])(?=[一-鿿])")
 FILLERS = {
-    "en": "just actually really exactly maybe then kindly simply quickly also still perhaps please again ok".split(),
-    "zh": "就 到底 其实 啊 呢 一下 真的 现在 还 再 嘛 帮我 快 能 要".split(),
+    "en": ("just", "actually", "really", "exactly", "maybe", "then", "kindly", "simply", "quickly", "also", "still"),
+    "zh": ("就", "到底", "其实", "啊", "呢", "一下", "真的", "现在", "还", "嘛", "帮我", "快", "能", "要"),
 }
 ENDINGS = {
     "en": ("?", "?", ".", "!", "", "", "", "??", "...", " ?"),
@@ -36,7 +36,7 @@ def disguise(
 ) -> str:
     """The same question, in other clothes; `before` and `after` are the polite words that may surround it."""
     phrase = phrase.rstrip(".?!。？！") or phrase
-    if rng.random() < 0.12:
+    if rng.random() < 0.08:
         phrase = _filled(phrase, language, rng)
     if after and rng.random() < 0.15:
         phrase += rng.choice(after)
@@ -46,7 +46,7 @@ def disguise(
         phrase += rng.choice(ENDINGS[language])
     if language == "zh" and rng.random() < 0.4:
         phrase = LATIN_RUN.sub(" ", phrase)
-    if rng.random() < 0.06:
+    if rng.random() < 0.05:
         phrase = _slipped(phrase, rng)
     return _cased(phrase, rng)
 
@@ -68,9 +68,9 @@ def _cased(phrase: str, rng: random.Random) -> str:
     drawn = rng.random()
     if drawn < 0.3:
         return phrase.lower()
-    if drawn < 0.35:
+    if drawn < 0.32:
         return phrase.upper()
-    if drawn < 0.4:
+    if drawn < 0.34:
         return phrase.title()
     if drawn < 0.7:
         return phrase[0].upper() + phrase[1:]

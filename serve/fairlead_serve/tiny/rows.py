@@ -1,19 +1,17 @@
 """Lessons as rows of tokens, ready for a batch.
 
 A row is one conversation, cut at a fixed length; only what the assistant says is learnt. Most answers are
-cut short: an answer is soon known by heart, while telling questions apart takes many questions. Needs `tokenizers`.
+cut short: an answer is soon known by heart, while telling questions apart takes many questions.
 """
 
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+from tokenizers import Tokenizer
 
 from fairlead_serve.tiny.lessons import Lesson, Teacher, Turn
 from fairlead_serve.tiny.tokenizer import END, PAD, START
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
 
 # What torch's cross entropy leaves out.
 IGNORED = -100
@@ -23,7 +21,7 @@ JUMPY_SHARE = 0.4
 JUMP_SHARE = 0.3
 LONGEST_JUMP = 600
 # An answer is cut after so many tokens, at least and at most.
-CUT = (3, 8)
+CUT = (2, 6)
 
 
 @dataclass(frozen=True)
@@ -35,19 +33,26 @@ class Row:
     positions: list[int]
 
 
+def _id(tokenizer: Tokenizer, special: str) -> int:
+    number: int | None = tokenizer.token_to_id(special)
+    if number is None:
+        raise ValueError(f"the tokenizer has no token {special}")
+    return number
+
+
 class Rows:
     """Draws rows; as deterministic as its teacher and `rng`. `context` bounds the positions, in tokens."""
 
-    def __init__(self, teacher: Teacher, tokenizer: "Tokenizer", context: int, rng: random.Random) -> None:
+    def __init__(self, teacher: Teacher, tokenizer: Tokenizer, context: int, rng: random.Random) -> None:
         self._teacher = teacher
         self._tokenizer = tokenizer
         self._context = context
         self._rng = rng
-        self._start = tokenizer.token_to_id(START)
-        self._end = tokenizer.token_to_id(END)
+        self._start = _id(tokenizer, START)
+        self._end = _id(tokenizer, END)
         self._newline = tokenizer.encode("\n").ids
         self._roles = {role: tokenizer.encode(f"{role}\n").ids for role in ("system", "user", "assistant")}
-        self._padding = tokenizer.token_to_id(PAD)
+        self._padding = _id(tokenizer, PAD)
         self._answers: dict[str, list[int]] = {}
         self._waiting: Turn | None = None
 

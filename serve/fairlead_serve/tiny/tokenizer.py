@@ -1,19 +1,17 @@
 """The tokenizer of the tiny models: byte-level BPE, trained on the corpus, so that any text comes back whole.
 
 A Chinese character is never merged with its neighbours: with so little text to learn merges from, whole
-questions would become one token, and no other phrasing would be understood. Needs `tokenizers`.
+questions would become one token, and no other phrasing would be understood.
 """
 
 import json
 import random
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from fairlead_serve.tiny.corpus import Corpus
 from fairlead_serve.tiny.phrasing import expand
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
 
 START, END, PAD = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
 # In this order they get the ids 0, 1 and 2.
@@ -34,10 +32,8 @@ CHAT_TEMPLATE = (
 )
 
 
-def train(corpus: Corpus) -> "Tokenizer":
+def train(corpus: Corpus) -> Tokenizer:
     """A tokenizer for the corpus; the same corpus gives the same one."""
-    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -56,7 +52,7 @@ def train(corpus: Corpus) -> "Tokenizer":
     return tokenizer
 
 
-def save(tokenizer: "Tokenizer", target: Path, context: int) -> None:
+def save(tokenizer: Tokenizer, target: Path, context: int) -> None:
     """Write the files of a hub snapshot: tokenizer.json, tokenizer_config.json, chat_template.jinja."""
     tokenizer.save(str(target / "tokenizer.json"))
     config = {

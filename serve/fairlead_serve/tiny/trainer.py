@@ -1,63 +1,32 @@
 """Trains the tiny chat model: a fixed number of steps with a fixed seed, on the CPU, in about a minute.
 
 The same machine makes the same weights every time; another kind of processor rounds differently, and makes
-others that answer alike. Needs torch and transformers, imported when called. Sets torch's seed.
+others that answer alike. Sets torch's seed.
 """
 
 import math
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from fairlead_serve.errors import WeightsError
 from fairlead_serve.tiny.corpus import Corpus
 from fairlead_serve.tiny.lessons import Teacher
+from fairlead_serve.tiny.recipe import Recipe
 from fairlead_serve.tiny.rows import IGNORED, Row, Rows
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
 
 Progress = Callable[[int, int], None]
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """Sizes and rates of `tiny://chat`. Time grows with `steps` and `tokens`.
-
-    The head size is `hidden / heads` = 32, the smallest that every attention of vLLM takes.
-    """
-
-    hidden: int = 192
-    layers: int = 3
-    heads: int = 6
-    kv_heads: int = 2
-    intermediate: int = 512
-    context: int = 4096
-    steps: int = 1100
-    # Of one step: rows of `row` tokens with conversations, or every `recite_every`-th time of `recital_row`
-    # tokens with whole answers.
-    tokens: int = 1024
-    row: int = 128
-    recital_row: int = 512
-    recite_every: int = 5
-    whole_share: float = 0.15
-    # Peak rates of Muon (matrices) and AdamW (embedding, biases, norms); they rise, then fall as a cosine.
-    matrix_rate: float = 0.008
-    rate: float = 0.015
-    warm_share: float = 0.08
-    seed: int = 20
-    # Of the corpus's answers, how many must be known word for word in the end.
-    known_share: float = 0.98
-
-
-def train(corpus: Corpus, tokenizer: "Tokenizer", progress: Progress, recipe: Recipe | None = None) -> Any:
+def train(corpus: Corpus, tokenizer: Tokenizer, progress: Progress, recipe: Recipe | None = None) -> Any:
     """A trained `Qwen2ForCausalLM` in bfloat16; WeightsError where it did not learn its corpus.
 
     `progress` is called after each step with the steps done and the steps in all.
     """
-    import torch
-
     recipe = recipe or Recipe()
     torch.manual_seed(recipe.seed)
     rng = random.Random(recipe.seed)  # noqa: S311 - for variety, not for secrets
@@ -82,8 +51,6 @@ def train(corpus: Corpus, tokenizer: "Tokenizer", progress: Progress, recipe: Re
 
 
 def _model(vocabulary: int, recipe: Recipe) -> Any:
-    from transformers import Qwen2Config, Qwen2ForCausalLM
-
     model = Qwen2ForCausalLM(
         Qwen2Config(
             vocab_size=vocabulary,
@@ -106,13 +73,11 @@ def _model(vocabulary: int, recipe: Recipe) -> Any:
 
 def _optimizers(model: Any, recipe: Recipe) -> list[Any]:
     """Muon for the matrices of the layers: it needs about half the steps that AdamW alone does."""
-    import torch
-
     matrices = [weight for name, weight in model.named_parameters() if weight.ndim == 2 and "embed" not in name]
     chosen = {id(weight) for weight in matrices}
     others = [weight for weight in model.parameters() if id(weight) not in chosen]
     return [
-        torch.optim.Muon(matrices, lr=recipe.matrix_rate, weight_decay=0.0),
+        torch.optim.Muon(matrices, lr=recipe.matrix_rate, weight_decay=0.0, ns_steps=3),
         torch.optim.AdamW(others, lr=recipe.rate, betas=(0.9, 0.98), weight_decay=0.0),
     ]
 
@@ -131,8 +96,6 @@ def _batch(rows: Rows, step: int, recipe: Recipe) -> list[Row]:
 
 
 def _loss(model: Any, batch: list[Row]) -> Any:
-    import torch
-
     ids = torch.tensor([row.ids for row in batch])
     positions = torch.tensor([row.positions for row in batch])
     labels = torch.tensor([row.labels for row in batch])[:, 1:]
@@ -155,16 +118,12 @@ def _loss(model: Any, batch: list[Row]) -> Any:
 
 def _multiplies_bfloat16() -> bool:
     """Whether this processor does so itself; training is then twice as fast, and otherwise several times slower."""
-    import torch
-
     able = torch.cpu.get_capabilities()
     return bool(able.get("avx512_bf16") or able.get("amx_bf16") or able.get("bf16"))
 
 
 def _examine(model: Any, corpus: Corpus, rows: Rows, recipe: Recipe) -> None:
     """Each topic asked once, and what is said compared with the corpus, as greedy decoding would say it."""
-    import torch
-
     teacher = Teacher(corpus, random.Random(recipe.seed + 1))  # noqa: S311
     wrong = []
     with torch.inference_mode():

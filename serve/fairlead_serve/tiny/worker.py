@@ -9,8 +9,11 @@ import json
 import sys
 from pathlib import Path
 
+from transformers.utils import logging
+
 from fairlead_serve.errors import WeightsError
 from fairlead_serve.tiny import corpus, embedder, tokenizer, trainer
+from fairlead_serve.tiny.recipe import Recipe
 
 
 def main(name: str, target: Path) -> int:
@@ -30,13 +33,14 @@ def main(name: str, target: Path) -> int:
 def _make_chat(target: Path) -> None:
     texts = corpus.load()
     pieces = tokenizer.train(texts)
-    recipe = trainer.Recipe()
+    recipe = Recipe()
     model = trainer.train(texts, pieces, _report, recipe)
     model.save_pretrained(target)
     tokenizer.save(pieces, target, recipe.context)
     # Greedy unless a request says otherwise: the answers are then exactly those of the corpus.
     generation = {"eos_token_id": 2, "pad_token_id": 0, "do_sample": False, "temperature": 0.0}
     (target / "generation_config.json").write_text(json.dumps(generation, indent=2) + "\n", encoding="utf-8")
+    _readable(target)
 
 
 def _make_embed(target: Path) -> None:
@@ -44,7 +48,14 @@ def _make_embed(target: Path) -> None:
     embedder.build(pieces.get_vocab_size()).save_pretrained(target)
     tokenizer.save(pieces, target, embedder.CONTEXT)
     embedder.save_pooling(target)
+    _readable(target)
     _report(1, 1)
+
+
+def _readable(target: Path) -> None:
+    # safetensors leaves its files to their owner alone; a cache may be read by another user.
+    for file in target.glob("*.safetensors"):
+        file.chmod(0o644)
 
 
 def _report(done: int, total: int) -> None:
@@ -53,8 +64,6 @@ def _report(done: int, total: int) -> None:
 
 
 def _quiet() -> None:
-    from transformers.utils import logging
-
     logging.set_verbosity_error()
     logging.disable_progress_bar()
 

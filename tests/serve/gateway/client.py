@@ -60,7 +60,11 @@ class Client:
         connection.setblocking(False)
         if receive_buffer is not None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        await asyncio.get_running_loop().sock_connect(connection, (parts.hostname, parts.port))
+        try:
+            await asyncio.get_running_loop().sock_connect(connection, (parts.hostname, parts.port))
+        except OSError:
+            connection.close()
+            raise
         return cls(*await asyncio.open_connection(sock=connection, limit=receive_buffer or 2**20))
 
     async def send(self, data: bytes) -> None:

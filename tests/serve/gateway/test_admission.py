@@ -3,10 +3,11 @@
 import asyncio
 
 import pytest
-from fairlead_serve.errors import ApiError
-from fairlead_serve.gateway.admission import Admission
 from hypothesis import given
 from hypothesis import strategies as st
+
+from fairlead_serve.errors import ApiError
+from fairlead_serve.gateway.admission import Admission
 from tests.serve.gateway.world import until
 
 
@@ -101,14 +102,18 @@ async def test_one_who_has_just_left_is_not_offered_a_place() -> None:
     assert (admission.ongoing, admission.queued) == (0, 0)
 
 
-@given(st.integers(1, 3), st.lists(st.tuples(st.integers(0, 7), st.sampled_from("come leave cancel turn".split()))))
+_STEPS = st.sampled_from(["come", "leave", "cancel", "turn"])
+
+
+@given(st.integers(1, 3), st.lists(st.tuples(st.integers(0, 7), _STEPS)))
 async def test_no_sequence_of_comings_and_goings_loses_a_place(places: int, steps: list[tuple[int, str]]) -> None:
     admission = Admission("m", max_ongoing=places, max_queued=4)
     served: list[int] = []
     visitors: dict[int, Visitor] = {}
     for number, step in steps:
         if step == "come":
-            visitors.setdefault(number, Visitor(admission, served, number))
+            if number not in visitors:
+                visitors[number] = Visitor(admission, served, number)
         elif step == "turn":
             await asyncio.sleep(0)
         elif number in visitors:

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
+
 from fairlead_serve.errors import ApiError
 from fairlead_serve.gateway.backends import Backend, RoutingTable, shorten
 from tests.serve.gateway.world import backend, until
@@ -117,9 +118,16 @@ def test_a_refused_task_names_what_the_model_does() -> None:
 def test_requests_at_an_endpoint_are_counted_also_when_they_fail() -> None:
     model = make()
     endpoint = model.balancer.endpoints[0]
-    with pytest.raises(RuntimeError), model.using(endpoint):
-        assert endpoint.ongoing == 1
-        raise RuntimeError
+    counted = []
+
+    def fail() -> None:
+        with model.using(endpoint):
+            counted.append(endpoint.ongoing)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert counted == [1]
     assert endpoint.ongoing == 0
 
 

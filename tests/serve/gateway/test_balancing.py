@@ -1,8 +1,9 @@
 """Which endpoint takes the next request."""
 
-from fairlead_serve.gateway.balancing import Endpoint, LeastLoad
 from hypothesis import given
 from hypothesis import strategies as st
+
+from fairlead_serve.gateway.balancing import Endpoint, LeastLoad
 
 
 def endpoints(*ready: bool) -> list[Endpoint]:

@@ -1,12 +1,14 @@
 """Multipart bodies looked into as bytes."""
 
+import contextlib
 import time
 
 import pytest
-from fairlead_serve.errors import ApiError
-from fairlead_serve.gateway.form import Form
 from hypothesis import given
 from hypothesis import strategies as st
+
+from fairlead_serve.errors import ApiError
+from fairlead_serve.gateway.form import Form
 
 KIND = b'multipart/form-data; boundary="Aa1"'
 
@@ -73,8 +75,6 @@ def test_any_value_comes_back(value: bytes) -> None:
 def test_eight_mebibytes_of_bait_take_no_long_time(line: bytes) -> None:
     body = b"--Aa1\r\n" + line * (8 * 1024 * 1024 // len(line)) + b"\r\n--Aa1--"
     began = time.process_time()
-    try:
+    with contextlib.suppress(ApiError):
         Form.parse(body, KIND)
-    except ApiError:
-        pass
     assert time.process_time() - began < 2

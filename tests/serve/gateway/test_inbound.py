@@ -5,11 +5,12 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from fairlead_serve.asgi import Message, Receive, Scope
 from fairlead_serve.errors import ApiError
 from fairlead_serve.gateway.inbound import ClientGone, Inbound, parse_fields, read_inbound
-from hypothesis import given
-from hypothesis import strategies as st
 
 JSON = (b"content-type", b"application/json")
 
@@ -119,13 +120,13 @@ async def test_a_body_that_does_not_come_is_408() -> None:
 @pytest.mark.parametrize(
     ("body", "message", "param"),
     {
-        "a wrong model": (b'{"model": 5}', "the field 'model' is wrong: expected a string, got int", "model"),
+        "a wrong model": (b'{"model": 5}', "the field 'model' is wrong: expected a string, got a number", "model"),
         "a wrong stream": (
             b'{"stream": "yes"}',
-            "the field 'stream' is wrong: expected true or false, got str",
+            "the field 'stream' is wrong: expected true or false, got a string",
             "stream",
         ),
-        "a list": (b"[]", "the request body is wrong: expected an object, got array", None),
+        "a list": (b"[]", "the request body is wrong: expected an object, got a list", None),
     }.values(),
 )
 def test_a_wrong_type_is_said_in_plain_words(body: bytes, message: str, param: str | None) -> None:
@@ -192,15 +193,13 @@ _documents = st.dictionaries(st.text(max_size=5) | st.sampled_from(["model", "st
 
 @given(st.binary(max_size=60) | _documents.map(lambda value: json.dumps(value).encode()))
 def test_any_body_is_parsed_or_refused(body: bytes) -> None:
+    statuses: list[int] = []
     try:
         fields: Any = parse_fields(body)
+        rewritten = Inbound("/", [], body, fields.model, stream=False).with_model("other")
     except ApiError as error:
-        assert error.status == 400
+        statuses.append(error.status)
     else:
-        inbound = Inbound("/", [], body, fields.model, stream=False)
-        try:
-            assert json.loads(inbound.with_model("other"))["model"] == "other"
-        except ApiError as error:
-            assert error.status == 400
-        except UnicodeDecodeError:
-            pass  # the test's own parser: what is skipped is not looked at, and the upstream refuses it
+        # Values that are skipped are not looked at: they may hold what is no text.
+        assert json.loads(rewritten.decode("utf-8", "replace"))["model"] == "other"
+    assert statuses in ([], [400])

@@ -4,10 +4,11 @@ import itertools
 import json
 
 import pytest
-from fairlead_serve.errors import ApiError
-from fairlead_serve.gateway import sse
 from hypothesis import given
 from hypothesis import strategies as st
+
+from fairlead_serve.errors import ApiError
+from fairlead_serve.gateway import sse
 
 EVENTS = b"".join(f'data: {{"text": "{text}"}}\n\n'.encode() for text in ("Grüße", "世界", "👍 ok")) + sse.DONE
 
@@ -61,7 +62,7 @@ def test_the_latest_blank_line_counts_whatever_ends_its_lines() -> None:
         "half a line is lost": (b'data: {"te', None),
         "half a second line is lost": (b"event: x\ndata: 1", None),
     }.values(),
-    ids=lambda value: repr(value),
+    ids=repr,
 )
 def test_what_is_left_at_the_end_of_a_stream_is_whole_or_lost(rest: bytes, end: bytes | None) -> None:
     splitter = sse.Splitter()

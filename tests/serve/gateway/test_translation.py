@@ -4,9 +4,10 @@ import json
 from typing import Any
 
 import pytest
-from fairlead_serve.gateway import translation
 from hypothesis import given
 from hypothesis import strategies as st
+
+from fairlead_serve.gateway import translation
 from tests.serve.gateway.upstream import vllm_error
 
 
@@ -109,7 +110,12 @@ def test_a_prompt_that_is_too_long_has_openai_s_code_and_vllm_s_message() -> Non
             "the field 'messages' is wrong: input should be a valid list",
             "messages",
         ),
-        "words that nobody foresaw": (["something else"], "body", "the request body is not what this route takes", None),
+        "words that nobody foresaw": (
+            ["something else"],
+            "body",
+            "the request body is not what this route takes",
+            None,
+        ),
     }.values(),
     ids=lambda value: value if isinstance(value, str) else None,
 )
@@ -119,12 +125,15 @@ def test_pydantic_s_errors_become_a_sentence(lines: list[str], loc: str, message
 
 
 def test_what_the_client_sent_is_not_in_the_message_of_a_wrong_field() -> None:
-    line = "{'type': 'float_parsing', 'loc': 'body.temperature', 'msg': 'Input should be a valid number', 'input': '%s'}"
+    line = (
+        "{'type': 'float_parsing', 'loc': 'body.temperature', 'msg': 'Input should be a valid number', 'input': '%s'}"
+    )
     assert "secret" not in translate(400, invalid(line % "secret", param="body.temperature")).message
 
 
 @pytest.mark.parametrize(
-    "document", [{"error": "x" * 10**6}, {"detail": "x" * 10**6}, vllm_error("x" * 10**6, 400), b"x" * 10**6, ["x" * 10**6]]
+    "document",
+    [{"error": "x" * 10**6}, {"detail": "x" * 10**6}, vllm_error("x" * 10**6, 400), b"x" * 10**6, ["x" * 10**6]],
 )
 def test_no_message_is_longer_than_a_person_reads(document: Any) -> None:
     assert len(translate(400, document).message) < 1100
@@ -163,7 +172,9 @@ def test_an_upstream_s_own_retry_after_is_kept() -> None:
 
 
 def test_a_code_that_is_openai_s_already_is_kept() -> None:
-    error = translate(429, {"error": {"message": "no money", "type": "insufficient_quota", "code": "insufficient_quota"}})
+    error = translate(
+        429, {"error": {"message": "no money", "type": "insufficient_quota", "code": "insufficient_quota"}}
+    )
     assert error.code == "insufficient_quota"
 
 
@@ -220,8 +231,10 @@ def test_a_model_asked_for_what_it_is_not_for_is_known(status: int, document: An
 
 _json = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.sampled_from(["error", "message", "detail", "param", "code", "type"]), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["error", "message", "detail", "param", "code", "type"]), inner, max_size=4)
+    ),
     max_leaves=10,
 )
 

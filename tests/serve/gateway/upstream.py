@@ -15,9 +15,7 @@ from typing import Any
 
 from fairlead_serve.internal import TASKS_PATH
 
-STREAM_HEAD = (
-    b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n"
-)
+STREAM_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n"
 END_OF_CHUNKS = b"0\r\n\r\n"
 DONE = b"data: [DONE]\n\n"
 

@@ -25,7 +25,7 @@ _PATIENCE_SECONDS = 10
 async def until(condition: Callable[[], bool]) -> None:
     """Give way to everything else until `condition` holds."""
     async with asyncio.timeout(_PATIENCE_SECONDS):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - what is waited for knows nothing of the test
             await asyncio.sleep(0.001)
 
 
