@@ -1,6 +1,7 @@
 """Composition: the only place where engines, gateway and settings meet. Nothing imports it but the command line."""
 
 import asyncio
+import gc
 import os
 import secrets
 import tempfile
@@ -197,6 +198,9 @@ def _serve(
         with stopping.listening(obey):
             await server.run(on_started=announce)
 
+    # What is there by now stays: a collector that does not look through it again takes a fifth off a request's CPU.
+    gc.collect()
+    gc.freeze()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve())
 

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from fairlead_serve.settings import GatewaySettings, load_gateway_settings
 from pydantic import BaseModel
 from pydantic.alias_generators import to_camel
+
+from fairlead_serve.settings import GatewaySettings, load_gateway_settings
 
 SAMPLE = Path(__file__).parents[2] / "configs" / "gateway.yaml"
 

@@ -82,18 +82,18 @@ def create_gateway(
         # A slash too many is an error that says so, not a redirect that loses the body of a POST.
         redirect_slashes=False,
     )
-    # The hottest routes first: they are matched in order.
     application.router.routes.extend(inference.create_routes(proxy))
     application.include_router(models.create_router(table))
     application.include_router(
         health.create_router(table, metrics, lifecycle, internal_token=settings.internal_token.get_secret_value())
     )
     _answer_errors(application)
-    # The last one added is the outermost.
+    # Inside, before the framework answers a crash in its own form; and outside, for what never reaches it.
     application.add_middleware(CrashBoundary)
+    front: ASGIApp = CrashBoundary(inference.Shortcut(application, proxy))
     if settings.cors_origins:
-        application.add_middleware(Cors, origins=settings.cors_origins)
-    return Gateway(RequestContext(application, access_log=access_log, lifecycle=lifecycle), lifecycle, table)
+        front = Cors(front, origins=settings.cors_origins)
+    return Gateway(RequestContext(front, access_log=access_log, lifecycle=lifecycle), lifecycle, table)
 
 
 def _backend_headers(backend: BackendSettings, settings: GatewaySettings, environment: Mapping[str, str]) -> Headers:

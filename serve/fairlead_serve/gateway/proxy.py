@@ -190,6 +190,8 @@ class _Exchange:
             is_json = answer.header(b"content-type").startswith(b"application/json")
             if answer.status in _INFRASTRUCTURE_STATUSES and not is_json:
                 return _NotServed(f"the engine's proxy answered {answer.status}", sent=answer.sent)
+            if translation.is_dead_engine(answer.status, body):
+                return _NotServed("the engine died while it answered", sent=answer.sent)
         if translation.is_wrong_task(answer.status, body):
             return backend.not_supported(self._inbound.path)
         return translation.api_error(answer.status, body, model=backend.name, retry_after=answer.header(b"retry-after"))
@@ -214,6 +216,7 @@ class _Exchange:
                     return
                 error = sse.find_error(events)
             before, payload = error
+            self._backend.suspect_all()
             if before:
                 await send({"type": "http.response.body", "body": before, "more_body": True})
             raise translation.stream_error(payload, model=self._backend.name)
@@ -234,11 +237,9 @@ class _Exchange:
             events = await self._whole_events(answer, splitter)
         except UpstreamBroken as error:
             self._backend.suspect_all()
-            if sse.is_done(self._last_events):
-                return b""  # only the end of the connection was not as it should be
-            raise self._lost() from error
+            raise translation.engine_lost(self._backend.name) from error
         if events is None:
-            raise self._lost()
+            raise translation.engine_lost(self._backend.name)
         return events
 
     async def _whole_events(self, answer: Answer, splitter: sse.Splitter) -> bytes | None:
@@ -252,10 +253,6 @@ class _Exchange:
                 message = f"the backend of {self._backend.name} sent an event without an end"
                 raise ApiError(502, message, code="answer_too_large")
         return splitter.end()
-
-    def _lost(self) -> ApiError:
-        message = f"the engine of {self._backend.name} was lost while answering; what came before is incomplete"
-        return ApiError(502, message, code="engine_lost")
 
     async def _start(self, status: int, headers: tuple[tuple[bytes, bytes], ...]) -> None:
         self._status = status

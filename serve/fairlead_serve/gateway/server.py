@@ -116,6 +116,8 @@ class GatewayServer:
                 gateway.application,
                 http=_Protocol,
                 ws="none",
+                # Nothing here asks for a client's address, and x-forwarded-for is anybody's to write.
+                proxy_headers=False,
                 lifespan="on",
                 log_config=None,
                 access_log=False,

@@ -19,6 +19,8 @@ _TOO_LONG = re.compile(r"maximum context length|longer than the maximum model le
 _WRONG_TASK = re.compile(
     r"does not support|not supported by (this|the) model|does not (have|appear to have)", re.IGNORECASE
 )
+# What vLLM says to every request of an engine core that has died (vllm/v1/engine/exceptions.py).
+_ENGINE_DIED = "EngineCore encountered an issue"
 _UNKNOWN_MODEL = re.compile(r"model .{0,200}(does not exist|not found)", re.IGNORECASE | re.DOTALL)
 _CODE = re.compile(r"[a-z][a-z0-9_.]{1,63}", re.IGNORECASE)
 # What vLLM adds to the messages of its own checks.
@@ -51,6 +53,8 @@ def api_error(status: int, body: bytes, *, model: str, retry_after: bytes = b"")
         return ApiError(502, message, code="upstream_refused")
     status = status if 400 <= status < 600 else 502
     words = _words(body)
+    if status >= 500 and _ENGINE_DIED in words.message:
+        return engine_lost(model)
     headers: dict[str, str] = {}
     if status in {429, 503}:
         headers["retry-after"] = retry_after.decode("latin-1") or "1"
@@ -61,6 +65,12 @@ def api_error(status: int, body: bytes, *, model: str, retry_after: bytes = b"")
         code=words.code or _code(status, words.message),
         headers=headers,
     )
+
+
+def engine_lost(model: str) -> ApiError:
+    """How a stream ends whose engine is gone."""
+    message = f"the engine of {model} was lost while answering; what came before is incomplete"
+    return ApiError(502, message, code="engine_lost")
 
 
 def stream_error(payload: bytes, *, model: str) -> ApiError:
@@ -83,6 +93,11 @@ def is_wrong_task(status: int, body: bytes) -> bool:
         return False
     message = _words(body).message
     return bool(_WRONG_TASK.search(message)) and "API" in message
+
+
+def is_dead_engine(status: int, body: bytes) -> bool:
+    """Whether vLLM says that its engine core has died: no word on this request, and it will not be answered."""
+    return status >= 500 and _ENGINE_DIED in _words(body).message
 
 
 def _code(status: int, message: str) -> str | None:

@@ -4,13 +4,16 @@ import asyncio
 import contextlib
 import itertools
 import json
-from typing import Any
+import time
+from typing import Any, cast
 
 import openai
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fairlead_serve.gateway.proxy import _Silence
+from fairlead_serve.gateway.upstream import Answer as UpstreamAnswer
 from tests.serve.gateway.client import Answer
 from tests.serve.gateway.upstream import (
     DONE,
@@ -301,18 +304,39 @@ async def test_half_of_the_framing_is_no_silence(world: World) -> None:
     assert (await world.post(running, REQUEST)).body == b"".join(EVENTS) + DONE
 
 
-async def test_a_busy_stream_has_no_comments(world: World) -> None:
-    async def script(exchange: Exchange, _: Request) -> None:
-        await exchange.begin_stream()
-        end = asyncio.get_running_loop().time() + 10 * SOON
-        while asyncio.get_running_loop().time() < end:
-            await exchange.chunks(EVENTS[0])
-            await asyncio.sleep(0)
-        await exchange.chunks(DONE)
-        await exchange.send(END_OF_CHUNKS)
+@pytest.mark.parametrize("busy", [True, False])
+async def test_a_busy_stream_has_no_comments(busy: bool) -> None:
+    pokes = 0
 
-    running = await world.gateway(await world.upstream(script), times={"keep_alive_comment_seconds": 2 * SOON})
-    assert b": keep-alive" not in (await world.post(running, REQUEST)).body
+    class Poked:
+        def poke(self) -> None:
+            nonlocal pokes
+            pokes += 1
+
+    end = time.perf_counter() + 0.5
+    with _Silence(cast(UpstreamAnswer, Poked()), 0.2) as silence:
+        while time.perf_counter() < end:
+            if busy:
+                silence.broken()
+            await asyncio.sleep(0)
+    assert pokes == (0 if busy else 2)
+
+
+async def test_every_chunk_breaks_the_silence(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = 0
+
+    def count(_: _Silence) -> None:
+        nonlocal broken
+        broken += 1
+
+    monkeypatch.setattr(_Silence, "broken", count)
+    client = await world.client(await world.gateway(await world.upstream(streaming)))
+    await client.request("POST", CHAT, REQUEST)
+    await client.head()
+    pieces = 0
+    while await client.piece() is not None:
+        pieces += 1
+    assert broken == pieces > 0
 
 
 # --- errors before the first byte -----------------------------------------------------------------------
@@ -405,6 +429,23 @@ async def test_an_error_event_ends_the_stream_in_openai_s_form(world: World, chu
     answer = await world.post(await world.gateway(await world.upstream(script)), REQUEST)
     error = failed_stream(answer.body, EVENTS[0])
     assert (error["message"], error["type"]) == ("EngineCore died", "server_error")
+
+
+async def test_a_stream_of_an_engine_that_died_ends_as_lost_and_the_engine_is_asked_for_its_health(
+    world: World,
+) -> None:
+    async def script(exchange: Exchange, _: Request) -> None:
+        await exchange.begin_stream()
+        died = json.dumps(vllm_error(_ENGINE_DIED, 500)).encode()
+        with contextlib.suppress(ConnectionError):
+            await exchange.chunks(EVENTS[0], b"data: " + died + b"\n\n", DONE)
+
+    upstream = await world.upstream(script)
+    running = await world.gateway(backend(upstream.url, kind="engine"), times={"probe_seconds": 3600})
+    upstream.healthy = False
+    answer = await world.post(running, REQUEST)
+    assert failed_stream(answer.body, EVENTS[0])["code"] == "engine_lost"
+    await until(lambda: not running.backend.ready)
 
 
 @pytest.mark.parametrize(
@@ -597,6 +638,8 @@ async def test_the_wait_for_a_cold_model_ends(world: World) -> None:
     assert upstream.requests == []
 
 
+_ENGINE_DIED = "EngineCore encountered an issue. See stack trace (above) for the root cause."
+
 # --- failover -------------------------------------------------------------------------------------------
 
 
@@ -609,6 +652,7 @@ async def test_the_wait_for_a_cold_model_ends(world: World) -> None:
         "HAProxy's own error": erring(500, b"Internal Server Error", headers={"content-type": "text/plain"}),
         "the application is not there yet": erring(404, b"Path not found", headers={"content-type": "text/plain"}),
         "the engine has died": erring(503, {"error": {}}, headers={"x-fairlead-engine-dead": "1"}),
+        "the engine dies while it answers": erring(500, vllm_error(_ENGINE_DIED, 500)),
         "an empty stream": erring(200, b"", headers={"content-type": "text/event-stream"}),
     }.values(),
 )

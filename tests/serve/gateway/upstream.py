@@ -62,6 +62,8 @@ class Exchange:
         try:
             head = await self._reader.readuntil(b"\r\n\r\n")
             line, *lines = head.decode("latin-1").rstrip().split("\r\n")
+            if any("\n" in one for one in lines):
+                return None  # a server in earnest would refuse it too
             headers = {name.lower(): value.strip() for name, _, value in (one.partition(":") for one in lines)}
             body = await self._reader.readexactly(int(headers.get("content-length", "0")))
         except (asyncio.IncompleteReadError, ConnectionError):
