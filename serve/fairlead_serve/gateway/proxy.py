@@ -3,7 +3,8 @@
 Nothing of an answer is parsed on the plain path. The first events of a stream are looked at before the 200,
 so that an engine that fails at once still gets an honest status; after that, chunks are cut at the ends of
 events and copied. Before the first byte a failed attempt is repeated elsewhere, or when an engine is back;
-after it, never.
+after it, never. Once a stream flows, its chunks go from the upstream's socket to the client's (`line`) without waking
+the request's task; it is woken for what has to be looked at: an error, a long silence, the end.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ from fairlead_serve.gateway import sse, translation
 from fairlead_serve.gateway.backends import Backend, RoutingTable
 from fairlead_serve.gateway.balancing import Endpoint
 from fairlead_serve.gateway.inbound import ClientGone, Inbound, read_inbound
+from fairlead_serve.gateway.line import Line, line_of
 from fairlead_serve.gateway.upstream import Answer, AnswerTooLarge, UpstreamBroken, UpstreamClient, UpstreamError
 from fairlead_serve.internal import DEAD_HEADER
 from fairlead_serve.metrics import GatewayMetrics
@@ -59,7 +61,7 @@ class Proxy:
         inbound = await read_inbound(scope, receive, limit=self.sizes.body_bytes, seconds=seconds)
         backend = self.table.find(inbound.model)
         scope["fairlead.model"] = backend.name
-        exchange = _Exchange(self, backend, inbound, send)
+        exchange = _Exchange(self, backend, inbound, send, line_of(scope))
         try:
             with _Leaving(receive):
                 await exchange.run()
@@ -73,11 +75,12 @@ class Proxy:
 class _Exchange:
     """One request on its way through: what was sent of its answer, and to whom it went."""
 
-    def __init__(self, proxy: Proxy, backend: Backend, inbound: Inbound, send: Send) -> None:
+    def __init__(self, proxy: Proxy, backend: Backend, inbound: Inbound, send: Send, line: Line | None) -> None:
         self._proxy = proxy
         self._backend = backend
         self._inbound = inbound
         self._send = send
+        self._line = line
         self._meter = proxy.metrics.meter(backend.name)
         self._status = 0
         self._streaming = False
@@ -210,7 +213,10 @@ class _Exchange:
                 silence.broken()
                 if events is not sse.KEEP_ALIVE:
                     self._last_events = events
-                events = await self._next_events(answer, splitter)
+                if self._line is not None and self._line.open:
+                    events = await self._pushed_events(answer, splitter, self._line, silence)
+                else:
+                    events = await self._next_events(answer, splitter)
                 if not events:
                     await send({"type": "http.response.body", "body": b"", "more_body": False})
                     return
@@ -242,6 +248,46 @@ class _Exchange:
             raise translation.engine_lost(self._backend.name)
         return events
 
+    async def _pushed_events(self, answer: Answer, splitter: sse.Splitter, line: Line, silence: "_Silence") -> bytes:
+        """As `_next_events`, except that plain events are written to `line` as they come and not returned."""
+        unsure = b""
+        limit = self._proxy.sizes.answer_bytes
+
+        def push(chunk: bytes) -> bool:
+            nonlocal unsure
+            events = splitter.feed(chunk)
+            if not events:
+                return splitter.held <= limit
+            if sse.may_be_error(events):
+                unsure = events
+                return False
+            self._last_events = events
+            silence.broken()
+            if not line.write(events):
+                answer.hold()
+            return True
+
+        line.when_writable(answer.release)
+        try:
+            ended = await answer.pipe(push)
+        except UpstreamBroken as error:
+            self._backend.suspect_all()
+            raise translation.engine_lost(self._backend.name) from error
+        finally:
+            line.when_writable(None)
+        if unsure or not ended:
+            self._refuse_endless(splitter)
+            return unsure or sse.KEEP_ALIVE
+        last = splitter.end()
+        if last is None:
+            raise translation.engine_lost(self._backend.name)
+        return last
+
+    def _refuse_endless(self, splitter: sse.Splitter) -> None:
+        if splitter.held > self._proxy.sizes.answer_bytes:
+            message = f"the backend of {self._backend.name} sent an event without an end"
+            raise ApiError(502, message, code="answer_too_large")
+
     async def _whole_events(self, answer: Answer, splitter: sse.Splitter) -> bytes | None:
         """As `_next_events`; None when the stream ended with half an event. Raises UpstreamBroken."""
         while (chunk := await answer.chunk()) is not None:
@@ -249,9 +295,7 @@ class _Exchange:
                 return sse.KEEP_ALIVE
             if events := splitter.feed(chunk):
                 return events
-            if splitter.held > self._proxy.sizes.answer_bytes:
-                message = f"the backend of {self._backend.name} sent an event without an end"
-                raise ApiError(502, message, code="answer_too_large")
+            self._refuse_endless(splitter)
         return splitter.end()
 
     async def _start(self, status: int, headers: tuple[tuple[bytes, bytes], ...]) -> None:

@@ -11,10 +11,10 @@ from typing import Any
 
 import msgspec
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from fairlead_serve.errors import ApiError, PortInUse
 from fairlead_serve.gateway.api import Gateway
+from fairlead_serve.gateway.line import LineProtocol
 from fairlead_serve.settings import GatewaySettings
 
 _BACKLOG = 4096
@@ -46,8 +46,8 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-class _Protocol(HttpToolsProtocol):
-    """uvicorn's, with a bound on the head of a request, OpenAI's form for what is not HTTP, and no HTTP/2."""
+class _Protocol(LineProtocol):
+    """uvicorn's, with lines, a bound on the head of a request, OpenAI's form for what is not HTTP, and no HTTP/2."""
 
     _head_bytes = 0
 

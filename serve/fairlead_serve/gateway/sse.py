@@ -53,10 +53,15 @@ def failure(error: ApiError) -> bytes:
     return event(msgspec.json.encode(error.envelope())) + DONE
 
 
+def may_be_error(events: bytes) -> bool:
+    """Whether it is worth looking for an error in `events`. Cheap: this runs for every chunk."""
+    return _ERROR_KEY in events
+
+
 def find_error(events: bytes) -> tuple[bytes, bytes] | None:
     """(the events before the first error, the JSON of that error); None where no event is one.
 
-    `events`: whole ones. Cheap where nothing looks like an error: this runs for every chunk. Anthropic's error
+    `events`: whole ones. Anthropic's error
     events (`"type": "error"`) are left to their clients, who know them.
     """
     if _ERROR_KEY not in events:
