@@ -9,7 +9,9 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopping:
-    """Whether this process was told to stop, and how. `drain` and `leave` may be waited for in any thread."""
+    """Whether this process was told to stop, and how. `drain` and `leave` may be looked at anywhere, and
+    waited for in any thread but the main one, whose signal handler sets them.
+    """
 
     def __init__(self) -> None:
         self._asked = 0

@@ -1,5 +1,6 @@
 """How a run ends: streams finish, nothing is left behind, and a second signal does not wait."""
 
+import json
 import re
 import signal
 import threading
@@ -14,7 +15,13 @@ from tests.processes import Command, left_behind, model_file
 pytestmark = pytest.mark.engine
 
 LOADING = re.compile("Loading the engine")
-LONG = {"prompt": "Hello", "stream": True, "max_tokens": 1500, "ignore_eos": True}
+LONG = {
+    "prompt": "Hello",
+    "stream": True,
+    "max_tokens": 1500,
+    "ignore_eos": True,
+    "stream_options": {"include_usage": True},
+}
 
 
 def stream_lines(url: str, began: threading.Event, lines: list[str]) -> None:
@@ -37,7 +44,7 @@ def test_a_stream_in_flight_finishes_after_sigterm_and_the_exit_code_is_0(tmp_pa
         client.join(60)
         assert command.wait() == 0
     assert lines[-1] == "data: [DONE]"
-    assert len(lines) == 1501
+    assert json.loads(lines[-2].removeprefix("data: "))["usage"]["completion_tokens"] == 1500
     assert "Traceback" not in command.output
     assert not left_behind(family)
 

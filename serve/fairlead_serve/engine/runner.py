@@ -13,6 +13,8 @@ from fairlead_serve.model import Model
 from fairlead_serve.progress import Report, Reporter
 from fairlead_serve.stopping import Stopping
 
+# Ray Serve announces nothing. Slept and not waited for `stopping`: the main thread, whose signal handler sets those
+# events, must not be inside one of them at that moment.
 _POLL_SECONDS = 0.25
 # Two fetches at once fill most lines; the hub and the disk gain nothing from more.
 _FETCHES = 2
@@ -109,10 +111,10 @@ class EngineRunner:
                 self.report(Report(name, "Loading the engine", final=ready))
                 if ready:
                     del waiting[name]
-            self.stopping.drain.wait(_POLL_SECONDS)
+            time.sleep(_POLL_SECONDS)
 
     def _serve(self) -> None:
         while not self._stopping:
-            self.stopping.drain.wait(_POLL_SECONDS)
+            time.sleep(_POLL_SECONDS)
         if not self.stopping.leave.is_set():
             self.cluster.drain([model.name for model in self.models], give_up=self.stopping.leave.is_set)
