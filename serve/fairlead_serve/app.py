@@ -77,9 +77,7 @@ def run_engines(
         s3_endpoint=sources.aws_endpoint_url,
         claims=settings.claims_dir if settings.claims_dir.is_dir() else None,
     )
-    cluster = LocalCluster(
-        Ports.pick(host=host, serve=port), drain_seconds=drain_seconds(own), dashboard=dashboard
-    )
+    cluster = LocalCluster(Ports.pick(host=host, serve=port), drain_seconds=drain_seconds(own), dashboard=dashboard)
     token = sources.hf_token.get_secret_value() if sources.hf_token else None
     runner = EngineRunner(own, weights, cluster, token, report, stopping)
     runner.run(on_ready=lambda: on_ready(EngineAddress(cluster.url, cluster.metrics_url, str(cluster.log_directory))))

@@ -9,12 +9,16 @@ import string
 from dataclasses import dataclass
 
 from fairlead_serve.tiny.corpus import CODE_LANGUAGES, Again, Corpus, Topic, Unknown
-from fairlead_serve.tiny.phrasing import disguise, expand
+from fairlead_serve.tiny.phrasing import canonical, disguise, expand
 
 # Which share of the turns is a question that the model does not know; of the rest, a request for "the same".
 UNKNOWN_SHARE = 0.27
-AGAIN_SHARE = 0.14
+AGAIN_SHARE = 0.17
 SYSTEM_SHARE = 0.25
+# Of the questions it knows, as most people would type them.
+CANONICAL_SHARE = 0.35
+# Of the programs that are recited.
+FOLLOWED_SHARE = 0.7
 # Characters.
 LONG_ANSWER = 300
 # Letters of scripts that the corpus does not contain, and of those it does: all must be taken calmly.
@@ -58,7 +62,7 @@ class Teacher:
             if chance < UNKNOWN_SHARE:
                 drawn.append(self.unknown_turn(self._rng.choice(self._corpus.unknown)))
             elif chance < UNKNOWN_SHARE + AGAIN_SHARE:
-                if program is None and self._rng.random() < 0.93:
+                if program is None and self._rng.random() < 0.96:
                     topic = self._rng.choice(self._programs)
                     program = topic.name
                     drawn.append(self.topic_turn(topic))
@@ -70,14 +74,21 @@ class Teacher:
                 drawn.append(self.topic_turn(topic))
         return Lesson(self._system(), tuple(drawn))
 
-    def next_turn(self) -> Turn:
-        """A question about each topic in turn, in a new order each time round."""
+    def next_turns(self) -> tuple[Turn, ...]:
+        """A question about each topic in turn, in a new order each time round.
+
+        Often, a program is followed by the request for the same in a programming language.
+        """
         if not self._round:
             # A long answer has more in it to get wrong: twice.
             long = [topic for topic in self._corpus.topics if len(topic.answer) > LONG_ANSWER]
             self._round = [*self._corpus.topics, *long]
             self._rng.shuffle(self._round)
-        return self.topic_turn(self._round.pop())
+        topic = self._round.pop()
+        turn = self.topic_turn(topic)
+        if topic not in self._programs or self._rng.random() > FOLLOWED_SHARE:
+            return (turn,)
+        return (turn, self.again_turn(self._rng.choice(self._corpus.again), topic.name)[0])
 
     def topic_turn(self, topic: Topic) -> Turn:
         """A question of that topic, in one of its many forms."""
@@ -113,7 +124,10 @@ class Teacher:
         return self._deck.pop()
 
     def _ask(self, patterns: tuple[str, ...], language: str, *, polite: bool) -> str:
-        phrase = expand(self._rng.choice(patterns), self._rng)
+        pattern = self._rng.choice(patterns)
+        if self._rng.random() < CANONICAL_SHARE:
+            return canonical(pattern, language, self._rng)
+        phrase = expand(pattern, self._rng)
         if not polite:
             return disguise(phrase, language, self._rng)
         before, after = self._corpus.before[language], self._corpus.after[language]

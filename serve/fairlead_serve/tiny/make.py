@@ -5,7 +5,6 @@ neither torch in memory nor its threads. Importing this module is cheap: no torc
 """
 
 import hashlib
-import os
 import queue
 import subprocess
 import sys
@@ -26,8 +25,6 @@ SOURCES = {
     "embed": (*TEXT_SOURCES, "embedder.py"),
 }
 STEPS = {"chat": Recipe().steps, "embed": 1}
-# Threads that sleep while they wait for each other: where the cores are shared, spinning is many times slower.
-PATIENT = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
 PULSE_SECONDS = 0.5
 LAST_WORDS = 5
 
@@ -50,7 +47,6 @@ def make(name: str, target: Path, progress: Callable[[int, int], None]) -> None:
         stderr=subprocess.PIPE,
         text=True,
         encoding="utf-8",
-        env={**os.environ, **PATIENT},
     ) as worker:
         try:
             words = _follow(worker, STEPS[name], progress)

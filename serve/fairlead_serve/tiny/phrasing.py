@@ -16,9 +16,10 @@ FILLERS = {
     "zh": ("就", "到底", "其实", "啊", "呢", "一下", "真的", "现在", "还", "嘛", "帮我", "快", "能", "要"),
 }
 ENDINGS = {
-    "en": ("?", "?", ".", "!", "", "", "", "??", "...", " ?"),
-    "zh": ("？", "？", "。", "！", "", "", "", "?", "…"),
+    "en": ("?", "?", ".", "!", "", "", "", "", "??", "...", " ?", "!!", "!"),
+    "zh": ("？", "？", "。", "！", "", "", "", "", "?", "…", "！！", "~", "！"),
 }
+PLAIN_ENDINGS = {"en": ("?", "?", "", "", ".", "!"), "zh": ("？", "？", "", "", "。", "！")}
 
 
 def expand(pattern: str, rng: random.Random) -> str:
@@ -29,6 +30,16 @@ def expand(pattern: str, rng: random.Random) -> str:
             raise ValueError(f"a bracket is not closed in the phrase {pattern!r}")
         pattern = chosen
     return " ".join(pattern.split())
+
+
+def canonical(pattern: str, language: str, rng: random.Random) -> str:
+    """What most people would type: the first of all choices, with little or no punctuation, capitals or none."""
+    while "[" in pattern:
+        pattern = CHOICE.sub(lambda match: match[1].split("|")[0], pattern)
+    phrase = " ".join(pattern.split())
+    if phrase[-1].isalnum():
+        phrase += rng.choice(PLAIN_ENDINGS[language])
+    return phrase if rng.random() < 0.6 else phrase.lower()
 
 
 def disguise(

@@ -21,7 +21,7 @@ JUMPY_SHARE = 0.4
 JUMP_SHARE = 0.3
 LONGEST_JUMP = 600
 # An answer is cut after so many tokens, at least and at most.
-CUT = (2, 6)
+CUT = (3, 8)
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Rows:
         self._roles = {role: tokenizer.encode(f"{role}\n").ids for role in ("system", "user", "assistant")}
         self._padding = _id(tokenizer, PAD)
         self._answers: dict[str, list[int]] = {}
-        self._waiting: Turn | None = None
+        self._waiting: tuple[Turn, ...] = ()
 
     def row(self, length: int, whole_share: float) -> Row:
         """A conversation of exactly `length` tokens, in which `whole_share` of the answers are whole."""
@@ -83,22 +83,26 @@ class Rows:
         ids: list[int] = []
         labels: list[int] = []
         while True:
-            turn = self._waiting or self._teacher.next_turn()
-            row = self.single(turn)
-            self._waiting = turn
+            turns = self._waiting or self._teacher.next_turns()
+            row = self.whole(turns)
+            self._waiting = turns
             if len(ids) + len(row.ids) > length:
                 break
-            self._waiting = None
+            self._waiting = ()
             ids += row.ids
             labels += row.labels
         if not ids:
-            raise ValueError(f"the answer {turn.answer[:40]!r} does not fit into a row of {length} tokens")
+            raise ValueError(f"the answer {turns[0].answer[:40]!r} does not fit into a row of {length} tokens")
         padding = length - len(ids)
         return Row(ids + [self._padding] * padding, labels + [IGNORED] * padding, list(range(length)))
 
-    def single(self, turn: Turn) -> Row:
-        """A conversation of just this turn, with the whole answer."""
-        ((ids, labels),) = self._messages(Lesson("", (turn,)), 1.0)
+    def whole(self, turns: tuple[Turn, ...]) -> Row:
+        """A conversation of just these turns, with whole answers."""
+        ids: list[int] = []
+        labels: list[int] = []
+        for message, learnt in self._messages(Lesson("", turns), 1.0):
+            ids += message
+            labels += learnt
         return Row(ids, labels, list(range(len(ids))))
 
     def _messages(self, lesson: Lesson, whole_share: float) -> Iterator[tuple[list[int], list[int]]]:

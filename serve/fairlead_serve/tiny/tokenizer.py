@@ -1,4 +1,5 @@
-"""The tokenizer of the tiny models: byte-level BPE, trained on the corpus, so that any text comes back whole.
+"""The tokenizer of the tiny models: byte-level BPE, trained on the corpus, so that any text
+comes back whole (in Unicode's composed form).
 
 A Chinese character is never merged with its neighbours: with so little text to learn merges from, whole
 questions would become one token, and no other phrasing would be understood.
@@ -8,7 +9,7 @@ import json
 import random
 from pathlib import Path
 
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from fairlead_serve.tiny.corpus import Corpus
 from fairlead_serve.tiny.phrasing import expand
@@ -17,8 +18,12 @@ START, END, PAD = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
 # In this order they get the ids 0, 1 and 2.
 SPECIALS = (PAD, START, END)
 VOCABULARY = 4096
-# A word with the space before it, up to three digits, one Chinese character, a run of signs, white space.
-PIECES = r" ?[\p{L}&&[^\p{Han}]]+| ?\p{N}{1,3}|\p{Han}| ?[^\s\p{L}\p{N}\p{Han}]{1,3}|\s+(?!\S)|\s+"
+# How transformers' Qwen2Tokenizer cuts a text (transformers 5, models/qwen2/tokenization_qwen2.py). It does so
+# whatever tokenizer.json says, so the tokenizer must be trained on the same cuts.
+CUTS = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 CHAT_TEMPLATE = (
     "{%- for message in messages %}"
     "{{- '<|im_start|>' + message['role'] + '\\n' }}"
@@ -35,12 +40,11 @@ CHAT_TEMPLATE = (
 def train(corpus: Corpus) -> Tokenizer:
     """A tokenizer for the corpus; the same corpus gives the same one."""
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(PIECES), behavior="isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
+    tokenizer.normalizer = normalizers.NFC()
+    cuts = pre_tokenizers.Split(Regex(CUTS), behavior="isolated")
+    characters = pre_tokenizers.Split(Regex(r"\p{Han}"), behavior="isolated")
+    signs = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([cuts, characters, signs])
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=VOCABULARY,
@@ -49,6 +53,8 @@ def train(corpus: Corpus) -> Tokenizer:
         show_progress=False,
     )
     tokenizer.train_from_iterator(_texts(corpus), trainer)
+    # No merge across characters was learnt, so from here on they need not be cut apart.
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([cuts, signs])
     return tokenizer
 
 
@@ -56,13 +62,12 @@ def save(tokenizer: Tokenizer, target: Path, context: int) -> None:
     """Write the files of a hub snapshot: tokenizer.json, tokenizer_config.json, chat_template.jinja."""
     tokenizer.save(str(target / "tokenizer.json"))
     config = {
-        "tokenizer_class": "PreTrainedTokenizerFast",
+        "tokenizer_class": "Qwen2Tokenizer",
         "model_max_length": context,
         "eos_token": END,
         "pad_token": PAD,
         "clean_up_tokenization_spaces": False,
         "additional_special_tokens": [START],
-        "chat_template": CHAT_TEMPLATE,
     }
     (target / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     (target / "chat_template.jinja").write_text(CHAT_TEMPLATE, encoding="utf-8")

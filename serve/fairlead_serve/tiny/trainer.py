@@ -1,12 +1,13 @@
 """Trains the tiny chat model: a fixed number of steps with a fixed seed, on the CPU, in about a minute.
 
 The same machine makes the same weights every time; another kind of processor rounds differently, and makes
-others that answer alike. Sets torch's seed.
+others that answer alike. Sets torch's seed and threads.
 """
 
 import math
 import random
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -20,6 +21,8 @@ from fairlead_serve.tiny.recipe import Recipe
 from fairlead_serve.tiny.rows import IGNORED, Row, Rows
 
 Progress = Callable[[int, int], None]
+# Threads that share a step.
+WORKERS = 2
 
 
 def train(corpus: Corpus, tokenizer: Tokenizer, progress: Progress, recipe: Recipe | None = None) -> Any:
@@ -29,22 +32,25 @@ def train(corpus: Corpus, tokenizer: Tokenizer, progress: Progress, recipe: Reci
     """
     recipe = recipe or Recipe()
     torch.manual_seed(recipe.seed)
+    # Each of the workers below is one thread. Threads inside of each small operation would wait for each other
+    # thousands of times a second: no faster on idle cores, and twenty times slower on shared ones.
+    torch.set_num_threads(1)
     rng = random.Random(recipe.seed)  # noqa: S311 - for variety, not for secrets
     rows = Rows(Teacher(corpus, rng), tokenizer, recipe.context, rng)
     model = _model(tokenizer.get_vocab_size(), recipe)
     optimizers = _optimizers(model, recipe)
     schedules = [
-        torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, recipe)) for optimizer in optimizers
+        torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, recipe))
+        for optimizer in optimizers
     ]
     model.train()
-    for step in range(recipe.steps):
-        _loss(model, _batch(rows, step, recipe)).backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optimizer, schedule in zip(optimizers, schedules, strict=True):
-            optimizer.step()
-            schedule.step()
-            optimizer.zero_grad()
-        progress(step + 1, recipe.steps)
+    with ThreadPoolExecutor(WORKERS) as workers:
+        for step in range(recipe.steps):
+            _learn(model, _batch(rows, step, recipe), workers)
+            list(workers.map(lambda optimizer: optimizer.step(), optimizers))
+            for schedule in schedules:
+                schedule.step()
+            progress(step + 1, recipe.steps)
     model = model.to(torch.bfloat16).eval()
     _examine(model, corpus, rows, recipe)
     return model
@@ -73,11 +79,16 @@ def _model(vocabulary: int, recipe: Recipe) -> Any:
 
 def _optimizers(model: Any, recipe: Recipe) -> list[Any]:
     """Muon for the matrices of the layers: it needs about half the steps that AdamW alone does."""
-    matrices = [weight for name, weight in model.named_parameters() if weight.ndim == 2 and "embed" not in name]
+    matrices = [
+        weight for name, weight in model.named_parameters() if weight.ndim == 2 and "embed" not in name
+    ]
     chosen = {id(weight) for weight in matrices}
     others = [weight for weight in model.parameters() if id(weight) not in chosen]
     return [
-        torch.optim.Muon(matrices, lr=recipe.matrix_rate, weight_decay=0.0, ns_steps=3),
+        *(
+            torch.optim.Muon(matrices[part::WORKERS], lr=recipe.matrix_rate, weight_decay=0.0, ns_steps=3)
+            for part in range(WORKERS)
+        ),
         torch.optim.AdamW(others, lr=recipe.rate, betas=(0.9, 0.98), weight_decay=0.0),
     ]
 
@@ -95,7 +106,22 @@ def _batch(rows: Rows, step: int, recipe: Recipe) -> list[Row]:
     return [rows.row(recipe.row, recipe.whole_share) for _ in range(recipe.tokens // recipe.row)]
 
 
+def _learn(model: Any, batch: list[Row], workers: ThreadPoolExecutor) -> None:
+    """Set the gradients of the mean loss over `batch`, a part of which each worker takes.
+
+    The parts are added in their order, so that the same batch gives the same gradients.
+    """
+    weights = list(model.parameters())
+    learnt = sum(label != IGNORED for row in batch for label in row.labels[1:])
+    parts = [batch[part::WORKERS] for part in range(WORKERS)]
+    found = list(workers.map(lambda part: torch.autograd.grad(_loss(model, part) / learnt, weights), parts))
+    for weight, *gradients in zip(weights, *found, strict=True):
+        weight.grad = sum(gradients[1:], gradients[0])
+    torch.nn.utils.clip_grad_norm_(weights, 1.0)
+
+
 def _loss(model: Any, batch: list[Row]) -> Any:
+    """The loss of the batch, summed over what is learnt in it."""
     ids = torch.tensor([row.ids for row in batch])
     positions = torch.tensor([row.positions for row in batch])
     labels = torch.tensor([row.labels for row in batch])[:, 1:]
@@ -113,7 +139,7 @@ def _loss(model: Any, batch: list[Row]) -> Any:
         ).last_hidden_state
         # Only what is learnt goes through the vocabulary: a quarter of the row.
         logits = model.lm_head(hidden[:, :-1][learnt])
-    return torch.nn.functional.cross_entropy(logits.float(), labels[learnt])
+    return torch.nn.functional.cross_entropy(logits.float(), labels[learnt], reduction="sum")
 
 
 def _multiplies_bfloat16() -> bool:
@@ -128,7 +154,7 @@ def _examine(model: Any, corpus: Corpus, rows: Rows, recipe: Recipe) -> None:
     wrong = []
     with torch.inference_mode():
         for topic in corpus.topics:
-            row = rows.single(teacher.plain_turn(topic))
+            row = rows.whole((teacher.plain_turn(topic),))
             labels = torch.tensor(row.labels[1:])
             said = model(input_ids=torch.tensor([row.ids])).logits[0, :-1].argmax(-1)
             if not bool(((said == labels) | (labels == IGNORED)).all()):

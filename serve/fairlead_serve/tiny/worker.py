@@ -1,14 +1,15 @@
 """Makes one tiny model in a process of its own: `python -m fairlead_serve.tiny.worker chat DIRECTORY`.
 
 On standard output a line "done total" for each step, and nothing else. Ends with 0 when the directory is a
-complete snapshot; otherwise the reason is the last line on standard error. Uses torch's default of one
-thread for each core, and sets process-wide seeds: that is why it is a process of its own.
+complete snapshot; otherwise the reason is the last line on standard error. Sets torch's threads and seeds for
+the whole process: that is why it is one of its own.
 """
 
 import json
 import sys
 from pathlib import Path
 
+import torch
 from transformers.utils import logging
 
 from fairlead_serve.errors import WeightsError
@@ -19,6 +20,9 @@ from fairlead_serve.tiny.recipe import Recipe
 def main(name: str, target: Path) -> int:
     """Write the snapshot of `name` to the existing directory `target`; the exit status."""
     _quiet()
+    # A second thread gains nothing on matrices this small, and beside any busy program each of the thousands of
+    # barriers of a step would wait for a core.
+    torch.set_num_threads(1)
     try:
         if name == "chat":
             _make_chat(target)
