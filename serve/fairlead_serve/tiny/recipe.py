@@ -16,7 +16,7 @@ class Recipe:
     kv_heads: int = 2
     intermediate: int = 512
     context: int = 4096
-    steps: int = 1200
+    steps: int = 1400
     # Of one step: rows of `row` tokens with conversations, or every `recite_every`-th time of `recital_row`
     # tokens with whole answers.
     tokens: int = 1024

@@ -1,7 +1,7 @@
 """Trains the tiny chat model: a fixed number of steps with a fixed seed, on the CPU, in about a minute.
 
 The same machine makes the same weights every time; another kind of processor rounds differently, and makes
-others that answer alike. Sets torch's seed and threads.
+others that answer alike. Sets torch's seed.
 """
 
 import math
@@ -21,7 +21,7 @@ from fairlead_serve.tiny.recipe import Recipe
 from fairlead_serve.tiny.rows import IGNORED, Row, Rows
 
 Progress = Callable[[int, int], None]
-# Threads that share a step.
+# Threads that share a step. Each is meant to have one of torch's threads: see worker.py.
 WORKERS = 2
 
 
@@ -32,16 +32,12 @@ def train(corpus: Corpus, tokenizer: Tokenizer, progress: Progress, recipe: Reci
     """
     recipe = recipe or Recipe()
     torch.manual_seed(recipe.seed)
-    # Each of the workers below is one thread. Threads inside of each small operation would wait for each other
-    # thousands of times a second: no faster on idle cores, and twenty times slower on shared ones.
-    torch.set_num_threads(1)
     rng = random.Random(recipe.seed)  # noqa: S311 - for variety, not for secrets
     rows = Rows(Teacher(corpus, rng), tokenizer, recipe.context, rng)
     model = _model(tokenizer.get_vocab_size(), recipe)
     optimizers = _optimizers(model, recipe)
     schedules = [
-        torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, recipe))
-        for optimizer in optimizers
+        torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, recipe)) for optimizer in optimizers
     ]
     model.train()
     with ThreadPoolExecutor(WORKERS) as workers:
@@ -79,9 +75,7 @@ def _model(vocabulary: int, recipe: Recipe) -> Any:
 
 def _optimizers(model: Any, recipe: Recipe) -> list[Any]:
     """Muon for the matrices of the layers: it needs about half the steps that AdamW alone does."""
-    matrices = [
-        weight for name, weight in model.named_parameters() if weight.ndim == 2 and "embed" not in name
-    ]
+    matrices = [weight for name, weight in model.named_parameters() if weight.ndim == 2 and "embed" not in name]
     chosen = {id(weight) for weight in matrices}
     others = [weight for weight in model.parameters() if id(weight) not in chosen]
     return [

@@ -20,8 +20,8 @@ from fairlead_serve.tiny.recipe import Recipe
 def main(name: str, target: Path) -> int:
     """Write the snapshot of `name` to the existing directory `target`; the exit status."""
     _quiet()
-    # A second thread gains nothing on matrices this small, and beside any busy program each of the thousands of
-    # barriers of a step would wait for a core.
+    # More gain nothing on matrices this small, and beside any busy program each of the thousands of barriers of
+    # a step would wait for a core. The trainer's two workers meet twice a step instead.
     torch.set_num_threads(1)
     try:
         if name == "chat":
