@@ -37,7 +37,7 @@ async def test_a_killed_engine_ends_streams_with_an_error_and_comes_back(
 ) -> None:
     command, url = fragile
     async with AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=240) as client:
-        await kill_under_load(client, lambda: victim(command).kill())
+        await kill_under_load(client, victim(command).kill)
     async with httpx.AsyncClient() as probe:
         assert (await probe.get(f"{url}/readyz")).status_code == 200
 
@@ -49,7 +49,13 @@ async def kill_under_load(client: AsyncOpenAI, kill: Callable[[], None]) -> None
     async def stream() -> str:
         nonlocal streaming
         answer = await client.completions.create(
-            model="fragile", prompt="Hello", max_tokens=1900, stream=True, extra_body={"ignore_eos": True}
+            model="fragile",
+            prompt="Hello",
+            max_tokens=1900,
+            n=8,
+            temperature=1,
+            stream=True,
+            extra_body={"ignore_eos": True},
         )
         try:
             first = True
@@ -64,7 +70,9 @@ async def kill_under_load(client: AsyncOpenAI, kill: Callable[[], None]) -> None
         return "whole"
 
     streams = [asyncio.create_task(stream()) for _ in range(8)]
-    await all_streaming.wait()
+    begun = asyncio.create_task(all_streaming.wait())
+    done, _ = await asyncio.wait([begun, *streams], return_when=asyncio.FIRST_COMPLETED)
+    assert done == {begun}
     kill()
     ended = await asyncio.gather(*streams)
     assert set(ended) == {"engine_lost"}

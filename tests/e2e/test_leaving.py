@@ -19,6 +19,8 @@ LONG = {
     "prompt": "Hello",
     "stream": True,
     "max_tokens": 1500,
+    "n": 8,
+    "temperature": 1,
     "ignore_eos": True,
     "stream_options": {"include_usage": True},
 }
@@ -44,7 +46,7 @@ def test_a_stream_in_flight_finishes_after_sigterm_and_the_exit_code_is_0(tmp_pa
         client.join(60)
         assert command.wait() == 0
     assert lines[-1] == "data: [DONE]"
-    assert json.loads(lines[-2].removeprefix("data: "))["usage"]["completion_tokens"] == 1500
+    assert json.loads(lines[-2].removeprefix("data: "))["usage"]["completion_tokens"] == 8 * 1500
     assert "Traceback" not in command.output
     assert not left_behind(family)
 

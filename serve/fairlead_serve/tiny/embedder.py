@@ -19,7 +19,7 @@ SEED = 7
 def build(vocabulary: int) -> Any:
     """A `Qwen2Model` in float32 with seeded random weights; sets torch's seed."""
     torch.manual_seed(SEED)
-    return Qwen2Model(
+    model = Qwen2Model(
         Qwen2Config(
             vocab_size=vocabulary,
             hidden_size=DIMENSIONS,
@@ -32,7 +32,10 @@ def build(vocabulary: int) -> Any:
             eos_token_id=2,
             pad_token_id=0,
         )
-    ).eval()
+    )
+    # Large beside what the layers add: which words there are then counts for more than random mixing.
+    torch.nn.init.normal_(model.embed_tokens.weight)
+    return model.eval()
 
 
 def save_pooling(target: Path) -> None:
