@@ -22,13 +22,17 @@ def fragile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Command,
 
 
 def engine_core(command: Command) -> psutil.Process:
-    (core,) = [one for one in command.family() if "EngineCore" in " ".join(one.cmdline()) or "EngineCore" in one.name()]
-    return core
+    return newest(command, "EngineCore")
 
 
 def replica(command: Command) -> psutil.Process:
-    (one,) = [one for one in command.family() if "ServeReplica:fragile" in " ".join(one.cmdline())]
-    return one
+    return newest(command, "ServeReplica:fragile")
+
+
+def newest(command: Command, word: str) -> psutil.Process:
+    """The youngest process with `word` in its name: one that is being replaced may still be on its way out."""
+    found = [one for one in command.family() if word in f"{one.name()} {' '.join(one.cmdline())}"]
+    return max(found, key=psutil.Process.create_time)
 
 
 @pytest.mark.parametrize("victim", [engine_core, replica], ids=["engine core", "replica"])
