@@ -64,7 +64,10 @@ async def test_two_models_answer_at_the_same_time(async_client: AsyncOpenAI) -> 
 
 
 async def test_a_client_that_leaves_stops_its_engine(stack: Stack) -> None:
-    """Streams of 16 times 1900 tokens are left after their first event: most of those tokens are never made.
+    """Streams of 16 times 1900 tokens are left after their first event: many of those tokens are never made.
+
+    How many depends on the machine: so small a model makes tokens faster than vLLM's HTTP side hands them on, and the
+    first event may be seconds old. An engine that is not told makes all of them.
 
     vLLM counts no request that was given up, so another one of the same length follows: when that has finished and is
     counted, the others would have made theirs, too.
@@ -86,7 +89,7 @@ async def test_a_client_that_leaves_stops_its_engine(stack: Stack) -> None:
             with attempt:
                 now = await counters(client, metrics_url)
                 assert now.finished > before.finished
-    assert 1900 <= now.tokens - before.tokens < 1900 + 4 * CHOICES * 1900 / 2
+    assert 1900 <= now.tokens - before.tokens < 0.9 * 4 * CHOICES * 1900
 
 
 class Counters(NamedTuple):
