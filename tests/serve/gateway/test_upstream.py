@@ -576,4 +576,4 @@ async def test_nothing_of_an_answer_outlives_it(world: World, client: UpstreamCl
     for _ in range(300):
         await (await ask(client, upstream)).read(10)
     gc.collect()
-    assert sum(isinstance(one, Answer) for one in gc.get_objects()) <= 2
+    assert sum(type(one) is Answer for one in gc.get_objects()) <= 2
