@@ -213,10 +213,7 @@ class _Exchange:
                 silence.broken()
                 if events is not sse.KEEP_ALIVE:
                     self._last_events = events
-                if self._line is not None and self._line.open:
-                    events = await self._pushed_events(answer, splitter, self._line, silence)
-                else:
-                    events = await self._next_events(answer, splitter)
+                events = await self._next_events(answer, splitter, silence)
                 if not events:
                     await send({"type": "http.response.body", "body": b"", "more_body": False})
                     return
@@ -237,10 +234,14 @@ class _Exchange:
             raise _NotServed("an empty stream", sent=answer.sent)
         return events
 
-    async def _next_events(self, answer: Answer, splitter: sse.Splitter) -> bytes:
+    async def _next_events(self, answer: Answer, splitter: sse.Splitter, silence: "_Silence") -> bytes:
         """The next whole events; a comment after a long silence; b"" at the end. Raises ApiError."""
+        line = self._line
         try:
-            events = await self._whole_events(answer, splitter)
+            if line is not None and line.open:
+                events = await self._unpushed_events(answer, splitter, line, silence)
+            else:
+                events = await self._whole_events(answer, splitter)
         except UpstreamBroken as error:
             self._backend.suspect_all()
             raise translation.engine_lost(self._backend.name) from error
@@ -248,8 +249,10 @@ class _Exchange:
             raise translation.engine_lost(self._backend.name)
         return events
 
-    async def _pushed_events(self, answer: Answer, splitter: sse.Splitter, line: Line, silence: "_Silence") -> bytes:
-        """As `_next_events`, except that plain events are written to `line` as they come and not returned."""
+    async def _unpushed_events(
+        self, answer: Answer, splitter: sse.Splitter, line: Line, silence: "_Silence"
+    ) -> bytes | None:
+        """As `_whole_events`, except that plain events are written to `line` as they come and not returned."""
         unsure = b""
         limit = self._proxy.sizes.answer_bytes
 
@@ -270,18 +273,12 @@ class _Exchange:
         line.when_writable(answer.release)
         try:
             ended = await answer.pipe(push)
-        except UpstreamBroken as error:
-            self._backend.suspect_all()
-            raise translation.engine_lost(self._backend.name) from error
         finally:
             line.when_writable(None)
         if unsure or not ended:
             self._refuse_endless(splitter)
             return unsure or sse.KEEP_ALIVE
-        last = splitter.end()
-        if last is None:
-            raise translation.engine_lost(self._backend.name)
-        return last
+        return splitter.end()
 
     def _refuse_endless(self, splitter: sse.Splitter) -> None:
         if splitter.held > self._proxy.sizes.answer_bytes:
