@@ -13,26 +13,28 @@ from bench.errors import BenchError
 
 @dataclass(frozen=True)
 class Target:
-    """A server to measure: where it listens, and the process that its CPU time is read from (None: not read)."""
+    """A server to measure: where it listens, the process that its CPU time is read from (None: not read), its key."""
 
     name: str
     host: str
     port: int
     pid: int | None = None
+    key: str = ""
 
     @classmethod
-    def at(cls, name: str, url: str, pid: int | None = None) -> "Target":
+    def at(cls, name: str, url: str, pid: int | None = None, *, key: str = "") -> "Target":
         """From a URL such as http://127.0.0.1:8000/v1; its path plays no part."""
         parts = urlsplit(url)
         if parts.hostname is None or parts.port is None:
             raise ValueError(f"{url!r} names no host and port")
-        return cls(name, parts.hostname, parts.port, pid)
+        return cls(name, parts.hostname, parts.port, pid, key)
 
     def post(self, path: str, body: bytes) -> bytes:
         """A whole request with a JSON body."""
+        authorization = f"authorization: Bearer {self.key}\r\n" if self.key else ""
         head = (
             f"POST {path} HTTP/1.1\r\nhost: {self.host}:{self.port}\r\nuser-agent: fairlead-bench\r\n"
-            f"accept: */*\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+            f"accept: */*\r\n{authorization}content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
         )
         return head.encode() + body
 

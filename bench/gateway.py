@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import yaml
 
@@ -20,8 +21,12 @@ from bench.load import Requests, Streaming
 from bench.plan import Plan
 from bench.processes import running
 from bench.progress import Progress
+from fairlead_serve.keys import KeyFile
 
 FEW, MANY = 32, 128
+KEYED = "gateway_keyed"
+# Limits of every kind, none of which is ever reached.
+_PLENTY = 1_000_000_000
 _AT_ONCE = 32
 _START_SECONDS = 60
 
@@ -58,7 +63,7 @@ class GatewayResult:
             found[f"{name}_us_per_request"] = measured.requests.cost.microseconds
             found[f"{name}_ttft_ms_p50"] = median(measured.first_token_seconds) * 1e3
             found[f"{name}_added_ttft_ms_p50"] = added(measured.first_token_seconds, direct) * 1e3
-        for name in self.targets.keys() - {"direct", "gateway"}:
+        for name in self.targets.keys() - {"direct", "gateway", KEYED}:
             for figure in (f"us_per_chunk_{FEW}", f"us_per_chunk_{MANY}", "us_per_request"):
                 found[f"gateway_to_{name}_{figure}"] = found[f"gateway_{figure}"] / found[f"{name}_{figure}"]
         return found
@@ -109,7 +114,11 @@ async def _start(stack: contextlib.AsyncExitStack, progress: Progress) -> list[T
         running("upstream", [sys.executable, "-m", "bench.upstream"], ready="Ready", seconds=_START_SECONDS)
     )
     direct = Target.at("direct", upstream.url)
-    targets = [direct, await stack.enter_async_context(_gateway(upstream.url, folder))]
+    targets = [
+        direct,
+        await stack.enter_async_context(_gateway("gateway", upstream.url, folder)),
+        await stack.enter_async_context(_gateway(KEYED, upstream.url, folder)),
+    ]
     relay = await stack.enter_async_context(
         running(
             "aiohttp",
@@ -128,19 +137,34 @@ async def _start(stack: contextlib.AsyncExitStack, progress: Progress) -> list[T
 
 
 @contextlib.asynccontextmanager
-async def _gateway(upstream: str, folder: Path) -> AsyncIterator[Target]:
-    """The real command, with everything on that is on by default; its log goes to a file."""
-    config = folder / "gateway.yaml"
-    config.write_text(yaml.safe_dump({"backends": [{"name": answers.MODEL, "endpoints": [upstream]}]}))
+async def _gateway(name: str, upstream: str, folder: Path) -> AsyncIterator[Target]:
+    """The real command, with all on that is on by default, and keys with every limit if KEYED; it logs to a file."""
+    settings: dict[str, Any] = {
+        "backends": [{"name": answers.MODEL, "endpoints": [upstream]}],
+        "databaseUrl": f"sqlite:///{folder / name}.db",
+    }
+    key = ""
+    if name == KEYED:
+        file = KeyFile(folder / "keys.yaml")
+        _, key = file.create(
+            "bench",
+            models=["*"],
+            requests_per_minute=_PLENTY,
+            tokens_per_minute=_PLENTY,
+            concurrent_requests=_PLENTY,
+        )
+        settings["keyFile"] = str(folder / "keys.yaml")
+    config = folder / f"{name}.yaml"
+    config.write_text(yaml.safe_dump(settings))
     async with running(
-        "gateway",
+        name,
         [sys.executable, "-m", "fairlead_serve.cli", "gateway", "-c", str(config), "--port", "0"],
         ready="Gateway ready",
         seconds=_START_SECONDS,
-        output=folder / "gateway.log",
+        output=folder / f"{name}.log",
         environment=os.environ | {"FAIRLEAD_INTERNAL_TOKEN": secrets.token_urlsafe(32)},
     ) as server:
-        yield Target.at("gateway", server.url, server.pid)
+        yield Target.at(name, server.url, server.pid, key=key)
 
 
 @contextlib.asynccontextmanager

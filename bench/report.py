@@ -8,7 +8,13 @@ from bench.figures import rounded
 Figures = Mapping[str, float]
 Row = Sequence[str]
 
-_TARGETS = {"direct": "direct", "haproxy": "HAProxy", "gateway": "gateway", "aiohttp": "FastAPI+aiohttp"}
+_TARGETS = {
+    "direct": "direct",
+    "haproxy": "HAProxy",
+    "gateway": "gateway",
+    "gateway_keyed": "gateway, keys",
+    "aiohttp": "FastAPI+aiohttp",
+}
 _GATEWAY_ROWS = (
     ("CPU us a chunk, 32 streams", "us_per_chunk_32", ""),
     ("CPU us a chunk, 128 streams", "us_per_chunk_128", "<= 15"),
@@ -32,7 +38,7 @@ def gateway_table(figures: Figures) -> str:
     rows = [["gateway", *(_TARGETS[name] for name in names), "target"]]
     for label, figure, target in _GATEWAY_ROWS:
         rows.append([label, *(_shown(figures.get(f"{name}_{figure}")) for name in names), target])
-    others = [name for name in names if name not in ("direct", "gateway")]
+    others = [name for name in names if name not in ("direct", "gateway", "gateway_keyed")]
     ratios = [["ratios", *(f"gateway / {_TARGETS[name]}" for name in others)]]
     for label, figure in _GATEWAY_RATIOS:
         ratios.append([label, *(_shown(figures.get(f"gateway_to_{name}_{figure}")) for name in others)])

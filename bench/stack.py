@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import json
+import os
 import socket
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -192,8 +194,12 @@ async def _plain(model: Model, weights: Path) -> AsyncIterator[Target]:
 @contextlib.asynccontextmanager
 async def _whole(model_file: Path) -> AsyncIterator[Target]:
     command = [sys.executable, "-m", "fairlead_serve.cli", "serve", "-f", str(model_file), "--port", "0"]
-    async with running("the whole stack", command, ready="Ready: ", seconds=_START_SECONDS) as server:
-        yield Target.at("the whole stack", server.url, server.pid)
+    with tempfile.TemporaryDirectory(prefix="fairlead-bench-") as folder:
+        environment = os.environ | {"FAIRLEAD_DATABASE_URL": f"sqlite:///{folder}/conversations.db"}
+        async with running(
+            "the whole stack", command, ready="Ready: ", seconds=_START_SECONDS, environment=environment
+        ) as server:
+            yield Target.at("the whole stack", server.url, server.pid)
 
 
 def _free_port() -> int:

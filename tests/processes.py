@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Sequence
@@ -23,6 +24,9 @@ class Command:
 
     def __init__(self, *arguments: str, environment: dict[str, str] | None = None) -> None:
         self.lines: list[str] = []
+        # The conversations of tests are not those of whoever runs them.
+        self._data = tempfile.TemporaryDirectory(prefix="fairlead-test-")
+        database = {"FAIRLEAD_DATABASE_URL": f"sqlite:///{self._data.name}/conversations.db"}
         self._changed = threading.Condition()
         self._closed = False
         self.process = subprocess.Popen(
@@ -31,7 +35,7 @@ class Command:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, **(environment or {})},
+            env={**os.environ, **database, **(environment or {})},
             start_new_session=True,
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -103,6 +107,7 @@ class Command:
     ) -> None:
         self.end()
         self._reader.join()
+        self._data.cleanup()
 
 
 def left_behind(family: Sequence[psutil.Process], *, seconds: float = 10) -> list[psutil.Process]:

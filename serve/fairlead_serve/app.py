@@ -97,7 +97,7 @@ def run_gateway(
     gateway = _create_gateway(settings, access_log)
     with listen(settings.host, settings.port) as listener:
         server = GatewayServer(gateway, listener, settings)
-        _serve(server, stopping, on_started=lambda: on_started(server.url))
+        _serve(gateway, server, stopping, on_started=lambda: on_started(server.url))
 
 
 def run_local(
@@ -132,7 +132,7 @@ def run_local(
             gateway = _create_gateway(local, access_log)
             server = GatewayServer(gateway, listener, local)
             started = Started(server.url, [name for name, _ in gateway.table.names()], log, address)
-            _serve(server, stopping, on_started=lambda: on_started(started), engines=engines, gateway=gateway)
+            _serve(gateway, server, stopping, on_started=lambda: on_started(started), engines=engines, wait=True)
             if engines and not engines.running:
                 message = f"the engine process ended by itself; its log is {log}"
                 raise EngineStartError(message)
@@ -164,20 +164,21 @@ def _end(engines: EngineProcess, stopping: Stopping, *, seconds: float) -> None:
 
 
 def _serve(
+    gateway: Gateway,
     server: GatewayServer,
     stopping: Stopping,
     *,
     on_started: Callable[[], None],
     engines: EngineProcess | None = None,
-    gateway: Gateway | None = None,
+    wait: bool = False,
 ) -> None:
-    """Run `server` until told to stop, or until its engines have ended by themselves.
+    """Run `gateway` in `server` until told to stop, or until its engines have ended by themselves.
 
-    With a `gateway`, `on_started` waits until all its engines answer.
+    `wait`: `on_started` is not called before all engines answer. Raises ConfigurationError.
     """
 
     async def announce() -> None:
-        if gateway is not None:
+        if wait:
             await gateway.wait_ready()
         on_started()
 
@@ -193,6 +194,7 @@ def _serve(
         def obey() -> None:
             loop.call_soon_threadsafe(server.leave if stopping.leave.is_set() else server.stop)
 
+        await gateway.open()
         with stopping.listening(obey):
             await server.run(on_started=announce)
 
@@ -217,7 +219,10 @@ def local_settings(
     settings: GatewaySettings, models: Sequence[Model], *, token: str, engines_url: str
 ) -> GatewaySettings:
     """`settings` with the backends of `models`, whose engines answer below `engines_url`."""
-    backends = [backend_of(model, engines_url) for model in models if has_engines(model) or model.spec.upstream]
+    served = [model for model in models if has_engines(model) or model.spec.upstream]
+    # Models name their fallbacks as resources; the gateway knows them by what clients call them.
+    names = {model.name: model.served_names[0] for model in served}
+    backends = [backend_of(model, engines_url, names) for model in served]
     return settings.model_copy(
         update={
             "backends": tuple(backends),
@@ -227,8 +232,11 @@ def local_settings(
     )
 
 
-def backend_of(model: Model, engines_url: str) -> BackendSettings:
-    """How the gateway reaches `model`: at its engines below `engines_url`, or at its upstream."""
+def backend_of(model: Model, engines_url: str, names: Mapping[str, str]) -> BackendSettings:
+    """How the gateway reaches `model`: at its engines below `engines_url`, or at its upstream.
+
+    `names`: the served name of every Model that is served; fallbacks to others (suspended ones) are left out.
+    """
     spec = model.spec
     cold_start = ColdStartSettings()
     if spec.scaling is not None:
@@ -242,6 +250,8 @@ def backend_of(model: Model, engines_url: str) -> BackendSettings:
         "max_queued": spec.limits.max_queued,
         "request_seconds": float(spec.limits.request_timeout_seconds),
         "cold_start": cold_start,
+        "strategy": spec.routing.strategy,
+        "fallback": tuple(names[name] for name in spec.fallback if name in names),
     }
     if spec.upstream is None:
         return BackendSettings(kind="engine", endpoints=(engines_url + engine_path(model.name),), **common)
@@ -270,10 +280,16 @@ def log_file() -> Path:
 
 
 def _refuse_open_address(settings: GatewaySettings) -> None:
-    if settings.allow_anonymous or settings.host in {"localhost", "::1"} or settings.host.startswith("127."):
+    has_keys = settings.key_file is not None
+    if (
+        has_keys
+        or settings.allow_anonymous
+        or settings.host in {"localhost", "::1"}
+        or settings.host.startswith("127.")
+    ):
         return
     message = (
         f"serving on {settings.host} without keys would let anybody who reaches it use the models; "
-        "listen on 127.0.0.1, or say --allow-anonymous if that is what you want"
+        "give --key-file (`fairlead key create` makes one), listen on 127.0.0.1, or say --allow-anonymous"
     )
     raise ConfigurationError(message)

@@ -31,11 +31,21 @@ app = typer.Typer(
 )
 models_app = typer.Typer(help="Work with Model files.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
+key_app = typer.Typer(help="Make, list and revoke API keys. A running gateway follows.", no_args_is_help=True)
+app.add_typer(key_app, name="key")
 
 ModelFiles = Annotated[
     list[Path], typer.Option("--model", "-f", help="A Model file; may be given several times.", metavar="FILE")
 ]
 Dashboard = Annotated[bool, typer.Option("--dashboard", help="Start Ray's dashboard too.")]
+ServedKeys = Annotated[
+    Path | None,
+    typer.Option("--key-file", help="The API keys to answer to, as `fairlead key create` makes them.", metavar="FILE"),
+]
+KeyName = Annotated[str, typer.Argument(help="What the key is called.", metavar="NAME")]
+EditedKeys = Annotated[
+    Path, typer.Option("--file", envvar="FAIRLEAD_KEY_FILE", help="The file of keys.", metavar="FILE")
+]
 
 
 @app.callback(invoke_without_command=True)
@@ -60,6 +70,7 @@ def serve(
     allow_anonymous: Annotated[
         bool, typer.Option("--allow-anonymous", help="Serve without keys on an address other than loopback.")
     ] = False,
+    key_file: ServedKeys = None,
     dashboard: Dashboard = False,
 ) -> None:
     """Serve Models on this machine: their engines, and one OpenAI-compatible endpoint for all of them.
@@ -71,7 +82,8 @@ def serve(
         from fairlead_serve.settings import load_gateway_settings  # noqa: PLC0415
 
         models = load_all(file)
-        settings = load_gateway_settings(None, host=host, port=port, allow_anonymous=allow_anonymous)
+        keys = {} if key_file is None else {"key_file": key_file}
+        settings = load_gateway_settings(None, host=host, port=port, allow_anonymous=allow_anonymous, **keys)
 
         def announce(started: Started) -> None:
             _say(f"\nReady: {started.url}/v1  ({', '.join(started.models)})")
@@ -141,6 +153,7 @@ def gateway(
     allow_anonymous: Annotated[
         bool | None, typer.Option("--allow-anonymous", help="Serve without keys on an address other than loopback.")
     ] = None,
+    key_file: ServedKeys = None,
 ) -> None:
     """Run the gateway alone, over the backends of a settings file. Its log goes to standard output."""
     with _translated(), _stopping_on_signals() as stopping:
@@ -148,7 +161,7 @@ def gateway(
         from fairlead_serve.logs import configure_logging  # noqa: PLC0415
         from fairlead_serve.settings import load_gateway_settings  # noqa: PLC0415
 
-        given = {"host": host, "port": port, "allow_anonymous": allow_anonymous}
+        given = {"host": host, "port": port, "allow_anonymous": allow_anonymous, "key_file": key_file}
         settings = load_gateway_settings(config, **{key: value for key, value in given.items() if value is not None})
         configure_logging(sys.stdout)
         run_gateway(
@@ -167,6 +180,66 @@ def validate(
     with _translated():
         for model in load_all(files):
             typer.echo(f"{model.name}: valid, served as {', '.join(model.served_names)}")
+
+
+@key_app.command("create")
+def create_key(
+    name: KeyName,
+    *,
+    file: EditedKeys,
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", help="A glob of models that it may use; may be given several times.", metavar="GLOB"),
+    ] = None,
+    requests_per_minute: Annotated[int | None, typer.Option(min=1, help="Default: unlimited.", metavar="N")] = None,
+    tokens_per_minute: Annotated[
+        int | None, typer.Option(min=1, help="Of prompts and answers together. Default: unlimited.", metavar="N")
+    ] = None,
+    concurrent_requests: Annotated[int | None, typer.Option(min=1, help="Default: unlimited.", metavar="N")] = None,
+) -> None:
+    """Make an API key and print it, this once: KEY=$(fairlead key create laptop --file keys.yaml)."""
+    with _translated():
+        from fairlead_serve.keys import KeyFile  # noqa: PLC0415 - needs more than the other commands
+
+        key, secret = KeyFile(file).create(
+            name,
+            models=model or ("*",),
+            requests_per_minute=requests_per_minute,
+            tokens_per_minute=tokens_per_minute,
+            concurrent_requests=concurrent_requests,
+        )
+        typer.echo(secret)
+        _say(f"The key {key.name} is in {file}, as a hash: what was printed is not shown again.")
+        _say(f"Serve: fairlead serve -f model.yaml --key-file {file}")
+        _say("Use:   curl -H 'authorization: Bearer <key>' http://127.0.0.1:8000/v1/models")
+
+
+@key_app.command("list")
+def list_keys(*, file: EditedKeys) -> None:
+    """List the keys of a file with their limits."""
+    with _translated():
+        from fairlead_serve.keys import KeyFile  # noqa: PLC0415
+
+        rows: list[tuple[str, ...]] = [
+            ("NAME", "PREFIX", "CREATED", "MODELS", "REQUESTS/MIN", "TOKENS/MIN", "CONCURRENT", "ID")
+        ]
+        for key in KeyFile(file).load():
+            limits = (key.requests_per_minute, key.tokens_per_minute, key.concurrent_requests)
+            shown = ("-" if limit is None else str(limit) for limit in limits)
+            rows.append((key.name, key.prefix, f"{key.created:%Y-%m-%d}", ",".join(key.models), *shown, key.id))
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for row in rows:
+            typer.echo("   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+@key_app.command("revoke")
+def revoke_key(name: KeyName, *, file: EditedKeys) -> None:
+    """Take a key out of the file. A running gateway refuses it within a second."""
+    with _translated():
+        from fairlead_serve.keys import KeyFile  # noqa: PLC0415
+
+        key = KeyFile(file).revoke(name)
+        _say(f"The key {key.name} is revoked. What it owned stays stored, as {key.id}; a new key does not get it.")
 
 
 @contextlib.contextmanager

@@ -10,6 +10,10 @@
     │   └── DiskFull                 the cache directory has no room; says how much is missing
     ├── EngineStartError             an engine did not start; carries the engine's own last words
     ├── PortInUse                    an address to listen on is taken
+    ├── ChatError                    the server that is chatted with does not answer, or refuses
+    ├── StoreError                   the store of conversations
+    │   ├── NotStored                there is no such thing, or it is another owner's
+    │   └── StoreUnavailable         the database does not answer
     └── ApiError                     answers one request; knows its HTTP status and its OpenAI type and code
 
 No I/O here, and nothing imported from the rest of the package.
@@ -82,6 +86,30 @@ class EngineStartError(FairleadError):
 
 class PortInUse(FairleadError):  # noqa: N818
     """An address to listen on is taken."""
+
+
+class ChatError(FairleadError):
+    """The server that is chatted with does not answer, or refuses; in its own words where it has some."""
+
+
+class StoreError(FairleadError):
+    """The store of conversations cannot do what it was asked."""
+
+
+class NotStored(StoreError):  # noqa: N818
+    """There is no such thing, or it is another owner's: the two cannot be told apart.
+
+    `kind` is what was asked for: `conversation`, `response` or `item`; `id` is what it was asked by.
+    """
+
+    def __init__(self, kind: str, id: str) -> None:  # noqa: A002 - OpenAI's name for it
+        self.kind = kind
+        self.id = id
+        super().__init__(f"there is no {kind} {id!r}")
+
+
+class StoreUnavailable(StoreError):  # noqa: N818
+    """The database does not answer. Nothing was written; the same call may succeed later."""
 
 
 class ApiError(FairleadError):

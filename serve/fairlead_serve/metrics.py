@@ -88,6 +88,12 @@ class GatewayMetrics:
             ["model", "reason"],
             registry=self.registry,
         )
+        self.fallbacks = Counter(
+            "fairlead_fallbacks",
+            "Requests handed to another model, which `spec.fallback` names, before their first byte.",
+            ["model", "served_by"],
+            registry=self.registry,
+        )
         self.registry.register(_LoadCollector(loads))
         self._meters: dict[str, RequestMeter] = {}
 

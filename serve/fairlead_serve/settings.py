@@ -31,6 +31,10 @@ class _Group(BaseModel):
     )
 
 
+def _default_database() -> SecretStr:
+    return SecretStr(f"sqlite:///{Path.home() / '.local' / 'share' / 'fairlead' / 'conversations.db'}")
+
+
 class Times(_Group):
     """How long things may take, in seconds."""
 
@@ -107,6 +111,14 @@ class BackendSettings(_Group):
         default=None, gt=0, description="Overrides times.requestSeconds for this Model."
     )
     cold_start: ColdStartSettings = ColdStartSettings()
+    strategy: Literal["LeastLoad", "PrefixHash"] = Field(
+        default="PrefixHash",
+        description="Which endpoint gets a request: the one that knows its beginning, or the least loaded one.",
+    )
+    fallback: tuple[str, ...] = Field(
+        default=(),
+        description="Models that answer instead, in this order, when this one has no ready engine, is full or fails.",
+    )
 
 
 class _CamelCaseEnvironment(EnvSettingsSource):
@@ -146,6 +158,23 @@ class GatewaySettings(BaseSettings):
     allow_anonymous: bool = Field(
         default=False,
         description="Serve without keys on an address other than loopback. Anybody who reaches it may use it.",
+    )
+    key_file: Path | None = Field(
+        default=None,
+        description="The file of keys that `fairlead key` edits; read again whenever it changes. None: no keys.",
+    )
+    limits_url: SecretStr = Field(
+        default=SecretStr("memory://"),
+        description="Where the keys' limits are counted: `memory://`, or a Redis (`redis://...`) that gateways share.",
+    )
+    database_url: SecretStr = Field(
+        default_factory=_default_database,
+        description="Where conversations are kept: `sqlite:///path/to/file`, or `postgresql://user:password@host/name`.",
+    )
+    conversation_ttl_days: float | None = Field(
+        default=None,
+        gt=0,
+        description="Conversations and responses unused for this long are deleted. None: they are kept.",
     )
     times: Times = Times()
     sizes: Sizes = Sizes()

@@ -19,7 +19,7 @@ def made(directory: Path, name: str, spec: str) -> Model:
 
 def test_a_model_with_engines_is_reached_below_their_address_under_all_its_names() -> None:
     (model,) = load(SAMPLES / "qwen3-coder-30b.yaml")
-    backend = backend_of(model, "http://127.0.0.1:8100")
+    backend = backend_of(model, "http://127.0.0.1:8100", {})
     assert backend.kind == "engine"
     assert backend.endpoints == ("http://127.0.0.1:8100/engines/qwen3-coder",)
     assert (backend.name, backend.aliases) == ("qwen3-coder", ("coder",))
@@ -27,7 +27,7 @@ def test_a_model_with_engines_is_reached_below_their_address_under_all_its_names
 
 def test_an_upstream_is_reached_at_its_own_address_under_its_own_name_of_the_model() -> None:
     (model,) = load(SAMPLES / "ollama-upstream.yaml")
-    backend = backend_of(model, "")
+    backend = backend_of(model, "", {})
     assert backend.kind == "upstream"
     # The gateway's paths begin with /v1 themselves.
     assert backend.endpoints == ("http://ollama:11434",)
@@ -40,7 +40,7 @@ def test_limits_times_and_cold_start_come_from_the_model(tmp_path: Path) -> None
         "limits: {maxOngoing: 32, maxQueued: 3, requestTimeoutSeconds: 5}\n"
         "scaling: {minReplicas: 0, maxReplicas: 2, coldStart: {maxQueued: 4, timeoutSeconds: 6}}"
     )
-    backend = backend_of(made(tmp_path, "one", spec), "http://e")
+    backend = backend_of(made(tmp_path, "one", spec), "http://e", {})
     assert (backend.max_ongoing, backend.max_queued, backend.request_seconds) == (32, 3, 5)
     assert (backend.cold_start.max_queued, backend.cold_start.timeout_seconds) == (4, 6)
 

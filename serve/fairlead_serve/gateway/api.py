@@ -1,5 +1,6 @@
 """The gateway as one application: routes, error forms and lifetime, put together from what is passed in."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,14 +12,21 @@ from starlette.exceptions import HTTPException
 
 from fairlead_serve import __version__
 from fairlead_serve.asgi import ASGIApp
-from fairlead_serve.errors import ApiError, ConfigurationError
+from fairlead_serve.conversations import Keeper, Store
+from fairlead_serve.errors import ApiError, ConfigurationError, StoreError, StoreUnavailable
+from fairlead_serve.gateway import stored
+from fairlead_serve.gateway.auth import Authentication, KeyRing
 from fairlead_serve.gateway.backends import Backend, RoutingTable, shorten
+from fairlead_serve.gateway.background import Background
 from fairlead_serve.gateway.cors import Cors
+from fairlead_serve.gateway.exchange import Means
 from fairlead_serve.gateway.lifecycle import Lifecycle
+from fairlead_serve.gateway.limits import Limits
 from fairlead_serve.gateway.middleware import CrashBoundary, RequestContext
 from fairlead_serve.gateway.probes import Prober
 from fairlead_serve.gateway.proxy import Proxy
-from fairlead_serve.gateway.routes import health, inference, models
+from fairlead_serve.gateway.routes import compat, conversations, health, inference, models, page, responses
+from fairlead_serve.gateway.turns import Turns
 from fairlead_serve.gateway.upstream import Headers, UpstreamClient
 from fairlead_serve.internal import TOKEN_HEADER
 from fairlead_serve.logs import AccessLog
@@ -33,6 +41,14 @@ class Gateway:
     application: ASGIApp
     lifecycle: Lifecycle
     table: RoutingTable
+    store: Store
+
+    async def open(self) -> None:
+        """Open the store, so that what is wrong with its settings is known before anything is served.
+
+        Raises ConfigurationError. A database that is away is not waited for: it is tried again while serving.
+        """
+        await _open(self.store)
 
     async def wait_ready(self) -> None:
         """Wait until every backend has answered once."""
@@ -47,29 +63,41 @@ def create_gateway(
 
     `environment` is where the upstreams' API keys are looked up; `created` (seconds since 1970) is what
     /v1/models says of models that give no date. Raises ConfigurationError where the backends contradict
-    each other or a key is missing.
+    each other, a key is missing, or the file of keys or the place of the store cannot be used.
     """
-    try:
-        backends = [
-            Backend(one, _backend_headers(one, settings, environment), one.created or created)
-            for one in settings.backends
-        ]
-        table = RoutingTable(backends, default_model=settings.default_model)
-    except ValueError as error:
-        raise ConfigurationError(str(error)) from None
-    client = UpstreamClient(connect_seconds=settings.times.connect_seconds, max_idle=settings.sizes.idle_connections)
+    times, sizes = settings.times, settings.sizes
+    table = _routing_table(settings, environment, created)
+    client = UpstreamClient(connect_seconds=times.connect_seconds, max_idle=sizes.idle_connections)
+    ring = KeyRing(settings.key_file) if settings.key_file is not None else None
+    limits = Limits(settings.limits_url.get_secret_value())
+    store = Store(settings.database_url.get_secret_value())
+    keeper = Keeper(store, ttl_days=settings.conversation_ttl_days)
     metrics = GatewayMetrics(lambda: _loads(table))
     lifecycle = Lifecycle()
-    proxy = Proxy(table, client, metrics, settings.times, settings.sizes)
-    prober = Prober(client, backends, seconds=settings.times.probe_seconds)
+    proxy = Proxy(table, Means(client, metrics, times, sizes), limits)
+    prober = Prober(client, table.backends, seconds=times.probe_seconds)
+    longest = max((one.request_seconds or times.request_seconds for one in settings.backends), default=0)
+    turns = Turns(proxy, store, longest)
+    background = Background(store)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await _open(store)
         prober.start()
+        if ring is not None:
+            ring.start()
+        keeping = asyncio.create_task(keeper.run(), name="keeper of the store")
         try:
             yield
         finally:
+            await background.close(seconds=times.drain_seconds)
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
+            if ring is not None:
+                await ring.stop()
             await prober.stop()
+            await limits.close()
+            await store.close()
             client.close()
             if access_log is not None:
                 access_log.flush()
@@ -82,18 +110,48 @@ def create_gateway(
         # A slash too many is an error that says so, not a redirect that loses the body of a POST.
         redirect_slashes=False,
     )
-    application.router.routes.extend(inference.create_routes(proxy))
-    application.include_router(models.create_router(table))
-    application.include_router(
-        health.create_router(table, metrics, lifecycle, internal_token=settings.internal_token.get_secret_value())
+    create_response = responses.CreateResponse(turns, background, times, sizes)
+    application.router.routes.extend(
+        [
+            *inference.create_routes(proxy),
+            *responses.create_routes(create_response),
+            *compat.create_routes(compat.Compat(turns, store, times, sizes)),
+        ]
     )
+    for router in (
+        responses.create_router(store, background),
+        conversations.create_router(store, times, sizes),
+        models.create_router(table),
+        compat.create_router(store, table),
+        page.create_router(),
+        health.create_router(
+            table, store, metrics, lifecycle, internal_token=settings.internal_token.get_secret_value()
+        ),
+    ):
+        application.include_router(router)
     _answer_errors(application)
     # Inside, before the framework answers a crash in its own form; and outside, for what never reaches it.
     application.add_middleware(CrashBoundary)
-    front: ASGIApp = CrashBoundary(inference.Shortcut(application, proxy))
+    front: ASGIApp = Authentication(CrashBoundary(inference.Shortcut(application, proxy)), ring)
     if settings.cors_origins:
         front = Cors(front, origins=settings.cors_origins)
-    return Gateway(RequestContext(front, access_log=access_log, lifecycle=lifecycle), lifecycle, table)
+    return Gateway(RequestContext(front, access_log=access_log, lifecycle=lifecycle), lifecycle, table, store)
+
+
+async def _open(store: Store) -> None:
+    with contextlib.suppress(StoreUnavailable):  # the keeper goes on trying, and says why
+        await store.open()
+
+
+def _routing_table(settings: GatewaySettings, environment: Mapping[str, str], created: int) -> RoutingTable:
+    try:
+        backends = [
+            Backend(one, _backend_headers(one, settings, environment), one.created or created)
+            for one in settings.backends
+        ]
+        return RoutingTable(backends, default_model=settings.default_model)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
 
 
 def _backend_headers(backend: BackendSettings, settings: GatewaySettings, environment: Mapping[str, str]) -> Headers:
@@ -123,6 +181,9 @@ def _answer_errors(application: FastAPI) -> None:
     async def on_api_error(_: Request, error: Exception) -> Response:
         return respond(error if isinstance(error, ApiError) else ApiError(500, "internal error"))
 
+    async def on_store_error(_: Request, error: Exception) -> Response:
+        return respond(stored.api_error(error) if isinstance(error, StoreError) else ApiError(500, "internal error"))
+
     async def on_http_exception(request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
         headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
@@ -135,6 +196,7 @@ def _answer_errors(application: FastAPI) -> None:
         return respond(ApiError(400, f"{place}: {first['msg']}" if place else str(first["msg"]), param=place or None))
 
     application.add_exception_handler(ApiError, on_api_error)
+    application.add_exception_handler(StoreError, on_store_error)
     application.add_exception_handler(HTTPException, on_http_exception)
     application.add_exception_handler(RequestValidationError, on_invalid)
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from fairlead_serve.errors import ApiError
 from fairlead_serve.gateway.admission import Admission
-from fairlead_serve.gateway.balancing import Endpoint, LeastLoad
+from fairlead_serve.gateway.auth import ANONYMOUS, Caller, require_model
+from fairlead_serve.gateway.balancing import Balancer, Endpoint, LeastLoad, PrefixHash
 from fairlead_serve.gateway.upstream import Headers
 from fairlead_serve.settings import BackendSettings
 
@@ -20,7 +21,7 @@ class Backend:
     headers: Headers
     created: int
     admission: Admission = field(init=False)
-    balancer: LeastLoad = field(init=False)
+    balancer: Balancer = field(init=False)
     cold: int = 0
     last_request: float = 0.0
     tasks: tuple[str, ...] = ()
@@ -29,7 +30,8 @@ class Backend:
     def __post_init__(self) -> None:
         settings = self.settings
         self.admission = Admission(settings.name, max_ongoing=settings.max_ongoing, max_queued=settings.max_queued)
-        self.balancer = LeastLoad([Endpoint.at(url) for url in settings.endpoints])
+        endpoints = [Endpoint.at(url) for url in settings.endpoints]
+        self.balancer = PrefixHash(endpoints) if self.by_prefix else LeastLoad(endpoints)
         if not self.is_engine:
             # Nothing tells whether somebody else's server is ready but a request; a failed one is tried anew.
             for endpoint in self.balancer.endpoints:
@@ -42,6 +44,11 @@ class Backend:
     @property
     def is_engine(self) -> bool:
         return self.settings.kind == "engine"
+
+    @property
+    def by_prefix(self) -> bool:
+        """Whether prompts that begin alike go to the same engine."""
+        return self.is_engine and self.settings.strategy == "PrefixHash"
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -132,7 +139,7 @@ class RoutingTable:
     """Every model name that can be asked for, and its backend."""
 
     def __init__(self, backends: Sequence[Backend], *, default_model: str = "") -> None:
-        """Raises ValueError where two backends claim one name, or the default is none of them."""
+        """Raises ValueError where two backends claim one name, or the default or a fallback is none of them."""
         self.backends = list(backends)
         self._by_name: dict[str, Backend] = {}
         for backend in backends:
@@ -145,35 +152,57 @@ class RoutingTable:
             message = f"the default model {default_model!r} is none of: {', '.join(self._by_name)}"
             raise ValueError(message)
         self._default = default_model
+        for backend in backends:
+            for name in backend.settings.fallback:
+                if name not in self._by_name or self._by_name[name] is backend:
+                    there_are = self._listed(ANONYMOUS)
+                    message = f"the fallback {name!r} of {backend.name} is no other model; there are: {there_are}"
+                    raise ValueError(message)
 
-    def names(self) -> Iterable[tuple[str, Backend]]:
-        return self._by_name.items()
+    def names(self, caller: Caller = ANONYMOUS) -> Iterable[tuple[str, Backend]]:
+        """(name, backend) for every name that `caller` may ask for."""
+        return [(name, backend) for name, backend in self._by_name.items() if _may_use(caller, name, backend)]
 
-    def find(self, model: str | None) -> Backend:
-        """The backend of `model`; of the default where it is None or empty. Raises ApiError 404 or 400."""
+    def fallbacks(self, backend: Backend) -> Sequence[Backend]:
+        """Who answers, in this order, when `backend` cannot."""
+        return [self._by_name[name] for name in backend.settings.fallback]
+
+    def find(self, model: str | None, caller: Caller = ANONYMOUS) -> Backend:
+        """The backend of `model`; of the default where it is None or empty. Raises ApiError 404, 403 or 400."""
         if not model:
-            return self._find_default()
+            return self._find_default(caller)
         backend = self._by_name.get(model)
         if backend is None:
             raise ApiError(
                 404,
-                f"the model {shorten(model)!r} does not exist; there are: {', '.join(sorted(self._by_name))}",
+                f"the model {shorten(model)!r} does not exist; there are: {self._listed(caller)}",
                 code="model_not_found",
                 param="model",
             )
+        if not _may_use(caller, model, backend):
+            require_model(caller, model)
         return backend
 
-    def _find_default(self) -> Backend:
-        if self._default:
+    def _find_default(self, caller: Caller) -> Backend:
+        if self._default and _may_use(caller, self._default, self._by_name[self._default]):
             return self._by_name[self._default]
-        if len(self.backends) == 1:
-            return self.backends[0]
+        allowed = [backend for backend in self.backends if _may_use(caller, backend.name, backend)]
+        if len(allowed) == 1:
+            return allowed[0]
         raise ApiError(
             400,
-            f"name a model; there are: {', '.join(sorted(self._by_name))}",
+            f"name a model; there are: {self._listed(caller)}",
             code="model_required",
             param="model",
         )
+
+    def _listed(self, caller: Caller) -> str:
+        return ", ".join(sorted(name for name, _ in self.names(caller)))
+
+
+def _may_use(caller: Caller, name: str, backend: Backend) -> bool:
+    """A key for a model is good for all its names, and one for an alias for the model."""
+    return caller.may_use(name) or any(map(caller.may_use, backend.names))
 
 
 def shorten(text: str, limit: int = 100) -> str:

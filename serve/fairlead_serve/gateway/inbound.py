@@ -5,8 +5,9 @@ the JSON and skips the rest (which it still checks to be JSON).
 """
 
 import asyncio
-from dataclasses import dataclass
-from typing import Annotated
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
@@ -18,6 +19,8 @@ from fairlead_serve.gateway.upstream import Headers
 # What of a client's headers an upstream sees. Credentials are the gateway's to check and stay here.
 _PASSED_ON = frozenset({b"content-type", b"accept", b"traceparent", b"tracestate", b"x-session-id"})
 _JSON = (b"content-type", b"application/json")
+
+T = TypeVar("T")
 
 
 class _Fields(msgspec.Struct):
@@ -36,7 +39,10 @@ class ClientGone(Exception):  # noqa: N818 - not an error: the client left
 
 @dataclass(frozen=True)
 class Inbound:
-    """One request: `path` as sent upstream, `body` as received, `model` and `stream` as the client set them."""
+    """One request: `path` as sent upstream, `body` as received, `model` and `stream` as the client set them.
+
+    `elsewhere`: makes the same request for servers that are not Fairlead's engines, where it has to be another.
+    """
 
     path: str
     headers: Headers
@@ -44,6 +50,7 @@ class Inbound:
     model: str | None
     stream: bool
     form: Form | None = None
+    elsewhere: "Callable[[], Inbound] | None" = None
 
     def with_model(self, model: str) -> bytes:
         """The body with another `model` in it (for upstreams that know it by another name), else unchanged.
@@ -52,23 +59,36 @@ class Inbound:
         """
         if self.form is not None:
             return self.form.with_field("model", model.encode())
-        try:
-            document = msgspec.json.decode(self.body, type=dict[str, msgspec.Raw])
-        except UnicodeDecodeError as error:
-            raise _invalid_json(error) from None
+        document = self._document()
         document["model"] = msgspec.Raw(msgspec.json.encode(model))
         return msgspec.json.encode(document)
+
+    def asking_for_usage(self) -> "Inbound | None":
+        """The same request, with the usage at the end of its stream; None where it asks for that already.
+
+        Raises ApiError 400 for a body that is JSON only at first sight.
+        """
+        document = self._document()
+        try:
+            options = msgspec.json.decode(document.get("stream_options", b"null"), type=dict[str, Any] | None) or {}
+        except msgspec.MsgspecError:
+            return None  # the engine says best what is wrong with them
+        if options.get("include_usage"):
+            return None
+        document["stream_options"] = msgspec.Raw(msgspec.json.encode({**options, "include_usage": True}))
+        return replace(self, body=msgspec.json.encode(document))
+
+    def _document(self) -> dict[str, msgspec.Raw]:
+        try:
+            return msgspec.json.decode(self.body, type=dict[str, msgspec.Raw])
+        except UnicodeDecodeError as error:
+            raise _invalid_json(error) from None
 
 
 async def read_inbound(scope: Scope, receive: Receive, *, limit: int, seconds: float) -> Inbound:
     """Read the whole request. Raises ApiError 400, 408 (after `seconds`), 413 or 415, and ClientGone."""
     headers = [(name, value) for name, value in scope["headers"] if name in _PASSED_ON]
-    try:
-        async with asyncio.timeout(seconds):
-            body = await read_body(scope, receive, limit=limit)
-    except TimeoutError:
-        message = f"the request body did not arrive within {seconds:g} s"
-        raise ApiError(408, message, code="request_timeout") from None
+    body = await read_body(scope, receive, limit=limit, seconds=seconds)
     kind = next((value for name, value in headers if name == b"content-type"), b"")
     if kind.lower().startswith(b"multipart/form-data"):
         form = Form.parse(body, kind)
@@ -84,8 +104,17 @@ async def read_inbound(scope: Scope, receive: Receive, *, limit: int, seconds: f
     return Inbound(scope["path"], headers, body, fields.model, bool(fields.stream))
 
 
-async def read_body(scope: Scope, receive: Receive, *, limit: int) -> bytes:
-    """The request's body. Raises ApiError 413 as soon as it is known to be larger than `limit` bytes."""
+async def read_body(scope: Scope, receive: Receive, *, limit: int, seconds: float) -> bytes:
+    """The request's body. Raises ApiError 408 after `seconds`, 413 as soon as more than `limit` bytes are known of."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await _read_body(scope, receive, limit=limit)
+    except TimeoutError:
+        message = f"the request body did not arrive within {seconds:g} s"
+        raise ApiError(408, message, code="request_timeout") from None
+
+
+async def _read_body(scope: Scope, receive: Receive, *, limit: int) -> bytes:
     declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
     if declared.isdigit() and int(declared) > limit:
         raise _too_large(limit)
@@ -106,8 +135,13 @@ async def read_body(scope: Scope, receive: Receive, *, limit: int) -> bytes:
 
 def parse_fields(body: bytes) -> _Fields:
     """Raises ApiError 400 that says where the JSON is wrong."""
+    return decode(body, _decoder)
+
+
+def decode(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
+    """A JSON body as what `decoder` makes of it. Raises ApiError 400 that says where the JSON is wrong."""
     try:
-        return _decoder.decode(body)
+        return decoder.decode(body)
     except msgspec.ValidationError as error:
         # msgspec: "Expected `str | null`, got `int` - at `$.model`"
         expectation, _, place = str(error).partition(" - at `$")

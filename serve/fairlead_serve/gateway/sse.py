@@ -6,6 +6,7 @@ ever split. The format: https://html.spec.whatwg.org/multipage/server-sent-event
 """
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -48,6 +49,20 @@ def event(data: bytes) -> bytes:
     return b"data: " + data + END
 
 
+def named_event(name: bytes, data: bytes) -> bytes:
+    """One event with a name, as EventSource's listeners ask for it."""
+    return b"event: " + name + b"\ndata: " + data + END
+
+
+def each(events: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """(event, its data) for each of `events`, whole ones; the data of a comment is b""."""
+    start = 0
+    for blank in _BLANK_LINE.finditer(events):
+        one = events[start : blank.end()]
+        yield one, _data(one)
+        start = blank.end()
+
+
 def failure(error: ApiError) -> bytes:
     """How a stream ends that fails after its 200: the error, then the end."""
     return event(msgspec.json.encode(error.envelope())) + DONE
@@ -80,10 +95,14 @@ def is_done(events: bytes) -> bool:
     return events[-_DONE_TAIL:].rstrip().endswith(_DONE_ENDINGS)
 
 
+def _data(one: bytes) -> bytes:
+    return b"\n".join(line[5:].strip() for line in _LINE.findall(one) if line.startswith(b"data:"))
+
+
 def _error_payload(one: bytes) -> bytes:
     if _ERROR_KEY not in one:
         return b""
-    data = b"\n".join(line[5:].strip() for line in _LINE.findall(one) if line.startswith(b"data:"))
+    data = _data(one)
     try:
         payload = _decoder.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

@@ -226,7 +226,7 @@ async def test_the_gateway_is_ready_when_a_model_is(world: World) -> None:
     assert (answer.status, answer.error["code"], answer.header("retry-after")) == (503, "not_ready", "5")
     upstream.healthy = True
     await running.backend.became_ready()
-    assert (await world.get(running, "/readyz")).json == {"status": "ok", "models": {"model": True}}
+    assert (await world.get(running, "/readyz")).json == {"status": "ok", "models": {"model": True}, "store": "ok"}
 
 
 async def test_one_ready_model_is_enough(world: World) -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fairlead_serve.gateway.proxy import _Silence
+from fairlead_serve.gateway.watching import Silence
 from fairlead_serve.gateway.upstream import Answer as UpstreamAnswer
 from tests.serve.gateway.client import Answer
 from tests.serve.gateway.upstream import (
@@ -314,7 +314,7 @@ async def test_a_busy_stream_has_no_comments(busy: bool) -> None:
             pokes += 1
 
     end = time.perf_counter() + 0.5
-    with _Silence(cast(UpstreamAnswer, Poked()), 0.2) as silence:
+    with Silence(cast(UpstreamAnswer, Poked()), 0.2) as silence:
         while time.perf_counter() < end:
             if busy:
                 silence.broken()
@@ -325,11 +325,11 @@ async def test_a_busy_stream_has_no_comments(busy: bool) -> None:
 async def test_every_chunk_breaks_the_silence(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = 0
 
-    def count(_: _Silence) -> None:
+    def count(_: Silence) -> None:
         nonlocal broken
         broken += 1
 
-    monkeypatch.setattr(_Silence, "broken", count)
+    monkeypatch.setattr(Silence, "broken", count)
     client = await world.client(await world.gateway(await world.upstream(streaming)))
     await client.request("POST", CHAT, REQUEST)
     await client.head()
@@ -658,7 +658,8 @@ _ENGINE_DIED = "EngineCore encountered an issue. See stack trace (above) for the
 )
 async def test_a_request_that_one_engine_loses_is_answered_by_another(world: World, failing: Script | None) -> None:
     bad, good = await world.upstream(failing or resetting), await world.upstream(streaming)
-    running = await world.gateway(backend(bad.url, good.url, kind="engine"), times={"probe_seconds": 3600})
+    engines = backend(bad.url, good.url, kind="engine", strategy="LeastLoad")
+    running = await world.gateway(engines, times={"probe_seconds": 3600})
     await until(lambda: all(endpoint.ready for endpoint in running.backend.balancer.endpoints))
     bad.healthy = False
     if failing is None:
@@ -878,7 +879,7 @@ async def test_a_client_that_does_not_read_stops_the_upstream(world: World) -> N
 
 
 async def test_a_client_that_does_not_read_cannot_outstay_its_time(world: World, monkeypatch: Any) -> None:
-    monkeypatch.setattr("fairlead_serve.gateway.proxy._LAST_WORDS_SECONDS", SOON)
+    monkeypatch.setattr("fairlead_serve.gateway.exchange._LAST_WORDS_SECONDS", SOON)
 
     async def script(exchange: Exchange, _: Request) -> None:
         await exchange.begin_stream()

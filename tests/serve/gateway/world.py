@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import io
 import json
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -73,9 +74,14 @@ class World:
     ) -> Running:
         """A running gateway; an Upstream stands for a backend `model` at it. `wait`: until all are ready."""
         chosen = [backend(one.url) if isinstance(one, Upstream) else one for one in backends]
-        whole = GatewaySettings.model_validate(
-            {"host": "127.0.0.1", "port": 0, "internal_token": "internal", "backends": chosen, **settings}
-        )
+        folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="fairlead-test-"))
+        defaults = {
+            "host": "127.0.0.1",
+            "port": 0,
+            "internal_token": "internal",
+            "database_url": f"sqlite:///{folder}/conversations.db",
+        }
+        whole = GatewaySettings.model_validate({**defaults, "backends": chosen, **settings})
         log = io.BytesIO()
         gateway = create_gateway(whole, environment=environment or {}, created=CREATED, access_log=AccessLog(log))
         server = GatewayServer(gateway, listen(whole.host, whole.port), whole)

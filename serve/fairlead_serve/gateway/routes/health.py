@@ -6,8 +6,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from fairlead_serve import __version__
-from fairlead_serve.errors import ApiError
+from fairlead_serve.conversations import Store
+from fairlead_serve.errors import ApiError, StoreUnavailable
 from fairlead_serve.gateway.backends import RoutingTable
 from fairlead_serve.gateway.lifecycle import Lifecycle
 from fairlead_serve.internal import TOKEN_HEADER
@@ -15,13 +15,9 @@ from fairlead_serve.metrics import GatewayMetrics
 
 
 def create_router(
-    table: RoutingTable, metrics: GatewayMetrics, lifecycle: Lifecycle, *, internal_token: str
+    table: RoutingTable, store: Store, metrics: GatewayMetrics, lifecycle: Lifecycle, *, internal_token: str
 ) -> APIRouter:
     router = APIRouter(tags=["operations"])
-
-    @router.get("/", summary="Who answers here")
-    async def root() -> dict[str, str]:
-        return {"message": "Fairlead", "version": __version__}
 
     @router.get("/livez", summary="The process is alive")
     async def livez() -> dict[str, str]:
@@ -34,7 +30,7 @@ def create_router(
             raise ApiError(503, "draining: requests in flight finish, new ones go elsewhere", code="draining")
         if not any(models.values()):
             raise ApiError(503, "no model has a ready backend", code="not_ready", headers={"retry-after": "5"})
-        return {"status": "ok", "models": models}
+        return {"status": "ok", "models": models, "store": await _state_of(store)}
 
     @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
     async def scrape() -> Response:
@@ -57,3 +53,12 @@ def create_router(
         }
 
     return router
+
+
+async def _state_of(store: Store) -> str:
+    """`ok` or `away`. A gateway without its store is still ready: all share the store, and completions need none."""
+    try:
+        await store.ping()
+    except StoreUnavailable:
+        return "away"
+    return "ok"

@@ -5,12 +5,9 @@ ASGI endpoint of the byte path before FastAPI sees them: its routing and its per
 much CPU as all the rest of a request (`bench` prints `gateway_us_per_request`).
 """
 
-from typing import Any
-
-from fastapi.routing import APIRoute
-
 from fairlead_serve.asgi import ASGIApp, Receive, Scope, Send, send_error
 from fairlead_serve.errors import ApiError
+from fairlead_serve.gateway.bare import BareRoute, json_body
 
 # (path, what it does): the paths are the same at the backend.
 PASSED_ON: tuple[tuple[str, str], ...] = (
@@ -26,28 +23,7 @@ PASSED_ON: tuple[tuple[str, str], ...] = (
     ("/detokenize", "Turn token ids into text"),
 )
 
-_JSON_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "properties": {"model": {"type": "string"}, "stream": {"type": "boolean"}},
-                    "additionalProperties": True,
-                }
-            }
-        },
-    }
-}
-
-
-class BareRoute(APIRoute):
-    """A documented route whose requests go straight to an ASGI endpoint."""
-
-    def __init__(self, path: str, endpoint: Any, *, handler: ASGIApp, **options: Any) -> None:
-        super().__init__(path, endpoint, **options)
-        self.app = handler
+_SCHEMA = {"model": {"type": "string"}, "stream": {"type": "boolean"}}
 
 
 class Shortcut:
@@ -73,18 +49,11 @@ def create_routes(handler: ASGIApp) -> list[BareRoute]:
     return [
         BareRoute(
             path,
-            _documented,
-            handler=handler,
-            methods=["POST"],
+            handler,
             summary=summary,
-            operation_id="post_" + path.strip("/").replace("/", "_"),
-            tags=["inference"],
-            openapi_extra=_JSON_BODY,
-            responses={200: {"description": "The backend's answer, unchanged"}},
+            tag="inference",
+            body=json_body(_SCHEMA),
+            answer="The backend's answer, unchanged",
         )
         for path, summary in PASSED_ON
     ]
-
-
-def _documented() -> None:
-    """Stands where FastAPI looks for a signature; BareRoute answers instead."""

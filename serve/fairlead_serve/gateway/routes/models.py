@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
 from fairlead_serve.errors import ApiError
+from fairlead_serve.gateway.auth import caller_of
 from fairlead_serve.gateway.backends import Backend, RoutingTable, shorten
 
 
@@ -12,12 +13,13 @@ def create_router(table: RoutingTable) -> APIRouter:
     router = APIRouter(tags=["models"])
 
     @router.get("/v1/models", summary="List the models")
-    async def list_models() -> dict[str, Any]:
-        return {"object": "list", "data": [_card(name, backend) for name, backend in table.names()]}
+    async def list_models(request: Request) -> dict[str, Any]:
+        names = table.names(caller_of(request.scope))
+        return {"object": "list", "data": [_card(name, backend) for name, backend in names]}
 
     @router.get("/v1/models/{model:path}", summary="Get one model")
-    async def get_model(model: str) -> dict[str, Any]:
-        for name, backend in table.names():
+    async def get_model(request: Request, model: str) -> dict[str, Any]:
+        for name, backend in table.names(caller_of(request.scope)):
             if name == model:
                 return _card(name, backend)
         raise ApiError(404, f"the model {shorten(model)!r} does not exist", code="model_not_found", param="model")

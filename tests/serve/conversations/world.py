@@ -1,0 +1,78 @@
+"""The small world of a test: one database, stores on it, a clock that stands until it is told."""
+
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+from fairlead_serve.conversations import Item, Store
+
+OWNER = "team-a"
+OTHER = "team-b"
+START = 1_700_000_000.0
+# Long after anything that a test does.
+LATER = START + 1e6
+
+
+class Clock:
+    """Seconds since 1970, which pass when `now` is set."""
+
+    def __init__(self) -> None:
+        self.now = START
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class World:
+    """Opens stores on the database at `url`, and closes them with the test."""
+
+    def __init__(self, url: str, stack: contextlib.AsyncExitStack) -> None:
+        self.url = url
+        self.clock = Clock()
+        self.stores: list[Store] = []
+        self._stack = stack
+
+    @property
+    def first(self) -> Store:
+        return self.stores[0]
+
+    async def store(self) -> Store:
+        """One more store, with connections of its own."""
+        store = Store(self.url, clock=self.clock)
+        self._stack.push_async_callback(store.close)
+        await store.open()
+        self.stores.append(store)
+        return store
+
+
+def message(name: str, text: str = "hello") -> Item:
+    return {"id": name, "type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]}
+
+
+def messages(*names: str) -> list[Item]:
+    return [message(name) for name in names]
+
+
+def body(name: str, status: str = "completed", **more: Any) -> dict[str, Any]:
+    """A response object."""
+    return {"id": name, "object": "response", "status": status, "error": None, "output": [], **more}
+
+
+def names(items: Sequence[Item]) -> list[str]:
+    return [item["id"] for item in items]
+
+
+async def begin(store: Store, name: str, *asked: str, deadline: float = LATER, **more: Any) -> None:
+    """Begin a response of OWNER that was asked the messages `asked`."""
+    await store.begin_response(OWNER, body(name, "in_progress"), input=messages(*asked), deadline=deadline, **more)
+
+
+async def finish(store: Store, name: str, *answered: str) -> bool:
+    """Finish a response of OWNER with the messages `answered`."""
+    return await store.finish_response(OWNER, name, body(name), output=messages(*answered))
+
+
+async def turn(store: Store, name: str, asked: str, answered: str, **more: Any) -> None:
+    """A whole turn of OWNER."""
+    await begin(store, name, asked, **more)
+    assert await finish(store, name, answered)
