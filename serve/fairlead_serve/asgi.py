@@ -4,7 +4,7 @@ The specification: https://asgi.readthedocs.io/en/latest/specs/www.html
 """
 
 import json
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
 from fairlead_serve.errors import ApiError
@@ -14,6 +14,14 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+def header_of(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes:
+    """The value of the first header `name` (lower case), b"" where there is none."""
+    for key, value in headers:  # every request asks some times: a generator would cost twice as much
+        if key == name:
+            return value
+    return b""
 
 
 async def send_error(send: Send, error: ApiError) -> None:

@@ -71,6 +71,9 @@ def serve(
         bool, typer.Option("--allow-anonymous", help="Serve without keys on an address other than loopback.")
     ] = False,
     key_file: ServedKeys = None,
+    default_model: Annotated[
+        str, typer.Option(help="The model of requests that name none; default: the only one, if there is only one.")
+    ] = "",
     dashboard: Dashboard = False,
 ) -> None:
     """Serve Models on this machine: their engines, and one OpenAI-compatible endpoint for all of them.
@@ -82,8 +85,9 @@ def serve(
         from fairlead_serve.settings import load_gateway_settings  # noqa: PLC0415
 
         models = load_all(file)
-        keys = {} if key_file is None else {"key_file": key_file}
-        settings = load_gateway_settings(None, host=host, port=port, allow_anonymous=allow_anonymous, **keys)
+        given = {"key_file": key_file, "default_model": default_model or None}
+        more = {key: value for key, value in given.items() if value is not None}
+        settings = load_gateway_settings(None, host=host, port=port, allow_anonymous=allow_anonymous, **more)
 
         def announce(started: Started) -> None:
             _say(f"\nReady: {started.url}/v1  ({', '.join(started.models)})")
@@ -170,6 +174,44 @@ def gateway(
             stopping=stopping,
             on_started=lambda url: _say(f"Gateway ready: {url}/v1"),
         )
+
+
+@app.command()
+def chat(
+    question: Annotated[str, typer.Argument(help="Asked once, and the answer printed; default: a chat.")] = "",
+    *,
+    url: Annotated[
+        str, typer.Option(envvar="OPENAI_BASE_URL", help="Where the server's routes begin.")
+    ] = "http://127.0.0.1:8000/v1",
+    model: Annotated[str, typer.Option(help="What to ask; default: the first model that the server lists.")] = "",
+    system: Annotated[str, typer.Option(help="How the model is to answer.", metavar="TEXT")] = "",
+    temperature: Annotated[
+        float | None, typer.Option(min=0, help="How freely it chooses its words; default: the model's own.")
+    ] = None,
+    latest: Annotated[bool, typer.Option("--continue", help="Go on with the last conversation.")] = False,
+    conversation: Annotated[str, typer.Option(help="Go on with this conversation.", metavar="ID")] = "",
+) -> None:
+    """Chat with a model in this terminal, or ask one question: fairlead chat "..." < notes.txt.
+
+    The API key, where the server wants one, is taken from FAIRLEAD_API_KEY or OPENAI_API_KEY. A single question is not
+    kept, unless it goes on with a conversation.
+    """
+    with _translated():
+        from fairlead_serve.chat import Options, run  # noqa: PLC0415 - see serve
+        from fairlead_serve.settings import ChatSettings  # noqa: PLC0415
+
+        settings = ChatSettings()
+        options = Options(
+            url=url,
+            key=settings.api_key.get_secret_value(),
+            history=settings.state_home / "fairlead" / "chat_history",
+            model=model,
+            system=system,
+            temperature=temperature,
+            conversation=conversation,
+            latest=latest,
+        )
+        run(options, question, stdin=sys.stdin, stdout=sys.stdout)
 
 
 @models_app.command()

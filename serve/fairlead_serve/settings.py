@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import AliasGenerator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AliasChoices, AliasGenerator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic.alias_generators import to_camel, to_snake
 from pydantic_settings import (
     BaseSettings,
@@ -219,6 +219,23 @@ class SourceSettings(BaseSettings):
     hf_endpoint: str | None = Field(default=None, description="A hub other than huggingface.co, such as a mirror.")
     hf_token: SecretStr | None = Field(default=None, description="The token for private and gated repositories.")
     aws_endpoint_url: str | None = Field(default=None, description="An S3 other than Amazon's.")
+
+
+class ChatSettings(BaseSettings):
+    """What `fairlead chat` takes from its environment, under the names that other programs read."""
+
+    model_config = SettingsConfigDict(extra="ignore", frozen=True, env_ignore_empty=True)
+
+    api_key: SecretStr = Field(
+        default=SecretStr(""),
+        validation_alias=AliasChoices("FAIRLEAD_API_KEY", "OPENAI_API_KEY"),
+        description="The key that the server wants to see. No option: everybody on a machine can read those.",
+    )
+    state_home: Path = Field(
+        default_factory=lambda: Path.home() / ".local" / "state",
+        validation_alias="XDG_STATE_HOME",
+        description="Where what was typed is remembered, in fairlead/chat_history.",
+    )
 
 
 def load_gateway_settings(file: Path | None, **overrides: Any) -> GatewaySettings:

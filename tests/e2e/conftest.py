@@ -34,7 +34,8 @@ class Stack:
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
     """Two Models behind one gateway. Tests must leave it as it is."""
-    with Command("serve", "-f", str(CHAT), "-f", str(EMBED), "--port", "0") as command:
+    arguments = ["-f", str(CHAT), "-f", str(EMBED), "--default-model", "tiny-chat"]
+    with Command("serve", *arguments, "--port", "0") as command:
         yield Stack(command, command.wait_ready())
 
 

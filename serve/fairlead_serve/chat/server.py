@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Literal
 
 import openai
@@ -62,6 +63,15 @@ Piece = Begun | Delta | Ended
 
 
 @dataclass(frozen=True)
+class Talk:
+    """One conversation in a list of them. `begun`: in local time."""
+
+    id: str
+    title: str
+    begun: datetime
+
+
+@dataclass(frozen=True)
 class Said:
     """One message of a conversation."""
 
@@ -73,12 +83,12 @@ class Server:
     """A gateway at `url`, or anything that speaks as it does. Every method raises ChatError."""
 
     def __init__(self, url: str, key: str) -> None:
-        """`key`: an API key; empty: none is sent."""
+        """`key`: an API key; empty where none is needed."""
         self.url = url
         # A person sees an error sooner than the third attempt, and repeats the question with a key.
         self._client = AsyncOpenAI(
             base_url=url,
-            api_key=key,
+            api_key=key or "none",  # the client insists on one
             max_retries=0,
             timeout=openai.Timeout(_SILENCE_SECONDS, connect=_CONNECT_SECONDS),
         )
@@ -96,14 +106,14 @@ class Server:
             raise ChatError(message)
         return names
 
-    async def conversations(self, limit: int) -> list[Conversation]:
+    async def conversations(self, limit: int) -> list[Talk]:
         """The caller's conversations, the last used first."""
         page = AsyncConversationCursorPage[Conversation]
         options: openai.RequestOptions = {"params": {"limit": limit}}
         with self._translated():
             # The client has no name for this route, which is the gateway's own.
             found = await self._client.get_api_list("/conversations", model=Conversation, page=page, options=options)
-        return found.data
+        return [Talk(one.id, _title(one), datetime.fromtimestamp(one.created_at).astimezone()) for one in found.data]
 
     async def begin(self, title: str) -> str:
         """A new conversation's id."""
@@ -142,14 +152,15 @@ class Server:
                 temperature=question.temperature,
                 store=False,  # the conversation has it all
             )
+            whole = False
             async with stream:
                 async for event in stream:
                     if (piece := _piece(event)) is not None:
+                        whole = whole or isinstance(piece, Ended)
                         yield piece
-                        if isinstance(piece, Ended):
-                            return
-        message = "the answer broke off"
-        raise ChatError(message)
+        if not whole:
+            message = "the answer broke off"
+            raise ChatError(message)
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:
@@ -181,6 +192,11 @@ def _piece(event: ResponseStreamEvent) -> Piece | None:
     return None
 
 
+def _title(conversation: Conversation) -> str:
+    metadata = conversation.metadata
+    return str(metadata.get("title") or conversation.id) if isinstance(metadata, dict) else conversation.id
+
+
 def _text_of(item: Message) -> str:
     return "".join(getattr(part, "text", "") for part in item.content)
 
@@ -198,7 +214,9 @@ def _words(error: openai.APIError) -> str:
     """What the server says, without the client's frame around it."""
     body: Any = error.body
     message = body.get("message") if isinstance(body, dict) else None
+    if not message and isinstance(error, openai.APIStatusError):
+        message = f"the server answered {error.status_code} and no reason; is its address right, with its /v1?"
     words = printable(str(message or error.message))
     if isinstance(error, openai.AuthenticationError):
-        words += "; this command takes it from the environment variable FAIRLEAD_API_KEY"
+        words += "; set FAIRLEAD_API_KEY to a key of this server"
     return words

@@ -1,9 +1,10 @@
 """The database: found by its URL, brought to this release's schema, used in transactions that cannot hang."""
 
-import contextlib
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -13,6 +14,8 @@ from fairlead_serve.conversations.failures import refusals, translated
 from fairlead_serve.conversations.postgresql import PostgresqlServer
 from fairlead_serve.conversations.sqlite import SqliteFile
 from fairlead_serve.errors import ConfigurationError, StoreUnavailable
+
+T = TypeVar("T")
 
 # One statement of a migration may have to go through everything that was ever said.
 _MIGRATION_SECONDS = 600
@@ -26,6 +29,7 @@ class Database:
         self._place = _place(url)
         self._bounds = bounds or Bounds()
         self._engines: Engines | None = None
+        self._running: set[asyncio.Task[Any]] = set()
 
     async def open(self) -> None:
         """Migrate where that is needed. Raises StoreUnavailable and ConfigurationError; may be tried again."""
@@ -42,22 +46,31 @@ class Database:
         self._engines = engines
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Close every connection, after what has begun has ended."""
         engines, self._engines = self._engines, None
+        if self._running:
+            await asyncio.wait(self._running)
         if engines is not None:
             await engines.dispose()
 
-    @contextlib.asynccontextmanager
-    async def reading(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction that writes nothing. Raises StoreUnavailable."""
-        async with _transaction(self._opened().reader) as connection:
-            yield connection
+    async def read(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """The result of `work`, which writes nothing. Raises StoreUnavailable."""
+        return await self._to_its_end(_transaction(self._opened().reader, work))
 
-    @contextlib.asynccontextmanager
-    async def writing(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction: all of it is kept, or, after an error, nothing. Raises StoreUnavailable and StoreError."""
-        async with _transaction(self._opened().writer) as connection:
-            yield connection
+    async def write(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """The result of `work`. All that it wrote is kept, or, after an error, nothing.
+
+        Raises StoreUnavailable, and StoreError where an id is taken.
+        """
+        return await self._to_its_end(_transaction(self._opened().writer, work))
+
+    async def _to_its_end(self, transaction: Coroutine[Any, Any, T]) -> T:
+        # Who waits for it may be cancelled at any moment, and a connection that is left in the middle of something
+        # can keep its locks. So the transaction goes on; its waits are bounded.
+        task = asyncio.create_task(transaction)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return await asyncio.shield(task)
 
     def _opened(self) -> Engines:
         if self._engines is None:
@@ -77,11 +90,10 @@ class Database:
             await patient.dispose()
 
 
-@contextlib.asynccontextmanager
-async def _transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+async def _transaction(engine: AsyncEngine, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
     with translated():
         async with engine.begin() as connection:
-            yield connection
+            return await work(connection)
 
 
 def _place(url: str) -> Place:

@@ -18,6 +18,11 @@ async def append(
 ) -> None:
     """Add `new` at the end, together and in order. Raises NotStored, and StoreError where an id is there already."""
     first = await conversation_rows.use(connection, owner, conversation, now=now, positions=len(new))
+    await put(connection, conversation, first, new)
+
+
+async def put(connection: AsyncConnection, conversation: str, first: int, new: Sequence[Item]) -> None:
+    """Add `new` at the positions from `first`, which the caller has reserved. Raises StoreError as `append`."""
     rows = [
         {"conversation": conversation, "position": position, "id": item["id"], "body": item}
         for position, item in enumerate(new, start=first)

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import bindparam, delete, exists, insert, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from fairlead_serve.conversations import item_rows
+from fairlead_serve.conversations import conversation_rows, item_rows
 from fairlead_serve.conversations.records import Item, Order, Page, StoredResponse
 from fairlead_serve.conversations.schema import responses
 from fairlead_serve.errors import NotStored
@@ -26,13 +26,19 @@ async def create(
     body: Body,
     *,
     input: Sequence[Item],  # noqa: A002 - OpenAI's name for it
-    output: Sequence[Item] = (),
+    output: Sequence[Item],
     conversation: str | None,
     previous: str | None,
     deadline: float | None,
     now: float,
 ) -> None:
-    """Raises NotStored where there is no `previous`: going on from it is a use of it."""
+    """Add a response; where it is finished, without a deadline, also its turn to its conversation.
+
+    Raises NotStored where there is no `conversation` or no `previous`: both are used.
+    """
+    if conversation is not None:
+        turn = [*input, *output] if deadline is None else ()
+        await item_rows.append(connection, owner, conversation, turn, now=now)
     if previous is not None:
         used = update(responses).where(_c.id == previous, _c.owner == owner).values(updated_at=now)
         if (await connection.execute(used)).rowcount == 0:
@@ -73,12 +79,16 @@ async def finish(
     if found is None:
         raise NotStored("response", name)
     conversation, asked = found
+    turn = [*asked, *output]
+    first = 0
     if conversation is not None:
-        await item_rows.append(connection, owner, conversation, [*asked, *output], now=now)
+        first = await conversation_rows.use(connection, owner, conversation, now=now, positions=len(turn))
     # Only now is it certain: another may have finished it since it was looked at.
     statement = update(responses).where(*unfinished).values(body=body, output=output, deadline=None, updated_at=now)
     if (await connection.execute(statement)).rowcount == 0:
         raise NotStored("response", name)
+    if conversation is not None:
+        await item_rows.put(connection, conversation, first, turn)
 
 
 async def get(connection: AsyncConnection, owner: str, name: str) -> StoredResponse:

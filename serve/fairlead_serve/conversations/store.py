@@ -1,7 +1,8 @@
 """The store: every call is one transaction, whole or not at all, whatever becomes of the process or the database.
 
 Calls name their owner, and see nothing of another's. Each but `close` may raise StoreUnavailable within seconds; where
-the connection breaks at the very end of a writing call, it is not known whether the call has been kept.
+the connection breaks at the very end of a writing call, it is not known whether the call has been kept. A call that is
+cancelled is carried out all the same.
 """
 # ruff: noqa: A002 - `id` and `input` are OpenAI's names
 
@@ -10,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fairlead_serve.conversations import conversation_rows, item_rows, response_rows
 from fairlead_serve.conversations.database import Database
@@ -42,8 +44,7 @@ class Store:
 
     async def ping(self) -> None:
         """Raises StoreUnavailable where the database does not answer."""
-        async with self._database.reading() as connection:
-            await connection.execute(select(1))
+        await self._database.read(lambda connection: connection.execute(select(1)))
 
     # --- conversations -----------------------------------------------------------------------------
 
@@ -52,33 +53,36 @@ class Store:
     ) -> Conversation:
         """Begin a conversation with `items`."""
         now = self._clock()
-        async with self._database.writing() as connection:
+
+        async def create(connection: AsyncConnection) -> Conversation:
             created = await conversation_rows.create(connection, owner, id, metadata, now=now)
             if items:
                 await item_rows.append(connection, owner, id, items, now=now)
-        return created
+            return created
+
+        return await self._database.write(create)
 
     async def get_conversation(self, owner: str, id: str) -> Conversation:
         """Raises NotStored."""
-        async with self._database.reading() as connection:
-            return await conversation_rows.get(connection, owner, id)
+        return await self._database.read(lambda connection: conversation_rows.get(connection, owner, id))
 
     async def list_conversations(
         self, owner: str, *, after: str | None = None, limit: int = 20, order: Order = "desc"
     ) -> Page[Conversation]:
         """By last use. Raises NotStored where there is no conversation `after`."""
-        async with self._database.reading() as connection:
-            return await conversation_rows.page(connection, owner, after=after, limit=limit, order=order)
+        return await self._database.read(
+            lambda connection: conversation_rows.page(connection, owner, after=after, limit=limit, order=order)
+        )
 
     async def update_conversation(self, owner: str, id: str, *, metadata: Mapping[str, str]) -> Conversation:
         """Replace the metadata. Raises NotStored."""
-        async with self._database.writing() as connection:
-            return await conversation_rows.describe(connection, owner, id, metadata, now=self._clock())
+        return await self._database.write(
+            lambda connection: conversation_rows.describe(connection, owner, id, metadata, now=self._clock())
+        )
 
     async def delete_conversation(self, owner: str, id: str) -> None:
         """Delete a conversation with its items and its responses. Raises NotStored."""
-        async with self._database.writing() as connection:
-            await conversation_rows.remove(connection, owner, id)
+        await self._database.write(lambda connection: conversation_rows.remove(connection, owner, id))
 
     # --- items -------------------------------------------------------------------------------------
 
@@ -87,30 +91,31 @@ class Store:
 
         Raises NotStored, and StoreError where the conversation has an item of one of their ids.
         """
-        async with self._database.writing() as connection:
-            await item_rows.append(connection, owner, conversation, items, now=self._clock())
+        await self._database.write(
+            lambda connection: item_rows.append(connection, owner, conversation, items, now=self._clock())
+        )
 
     async def list_items(
         self, owner: str, conversation: str, *, after: str | None = None, limit: int = 20, order: Order = "desc"
     ) -> Page[Item]:
         """Raises NotStored where there is no such conversation, or no item `after` in it."""
-        async with self._database.reading() as connection:
-            return await item_rows.page(connection, owner, conversation, after=after, limit=limit, order=order)
+        return await self._database.read(
+            lambda connection: item_rows.page(connection, owner, conversation, after=after, limit=limit, order=order)
+        )
 
     async def get_item(self, owner: str, conversation: str, id: str) -> Item:
         """Raises NotStored where there is no such conversation, or no such item in it."""
-        async with self._database.reading() as connection:
-            return await item_rows.get(connection, owner, conversation, id)
+        return await self._database.read(lambda connection: item_rows.get(connection, owner, conversation, id))
 
     async def delete_item(self, owner: str, conversation: str, id: str) -> None:
         """Raises NotStored where there is no such conversation, or no such item in it."""
-        async with self._database.writing() as connection:
-            await item_rows.remove(connection, owner, conversation, id, now=self._clock())
+        await self._database.write(
+            lambda connection: item_rows.remove(connection, owner, conversation, id, now=self._clock())
+        )
 
     async def history(self, owner: str, conversation: str) -> list[Item]:
         """All items, the oldest first; whole turns only. Raises NotStored."""
-        async with self._database.reading() as connection:
-            return await item_rows.everything(connection, owner, conversation)
+        return await self._database.read(lambda connection: item_rows.everything(connection, owner, conversation))
 
     # --- responses ---------------------------------------------------------------------------------
 
@@ -129,15 +134,28 @@ class Store:
         `deadline`: after that, in seconds since 1970, nobody works on it any more. Raises NotStored where
         `conversation` or `previous` are not there.
         """
-        await self._create(owner, body, input=input, conversation=conversation, previous=previous, deadline=deadline)
+        await self._database.write(
+            lambda connection: response_rows.create(
+                connection,
+                owner,
+                body,
+                input=input,
+                output=(),
+                conversation=conversation,
+                previous=previous,
+                deadline=deadline,
+                now=self._clock(),
+            )
+        )
 
     async def update_response(self, owner: str, id: str, body: Mapping[str, Any]) -> bool:
         """Replace the body. False, and nothing is written, where the response is finished or gone.
 
         A body whose status is final finishes it without adding anything to its conversation.
         """
-        async with self._database.writing() as connection:
-            return await response_rows.write(connection, owner, id, body, now=self._clock())
+        return await self._database.write(
+            lambda connection: response_rows.write(connection, owner, id, body, now=self._clock())
+        )
 
     async def finish_response(self, owner: str, id: str, body: Mapping[str, Any], *, output: Sequence[Item]) -> bool:
         """Write the end of a response and, if it has a conversation, what was asked and answered into that.
@@ -145,8 +163,9 @@ class Store:
         False, and nothing is written, where it is finished already (cancelled elsewhere, given up) or gone.
         """
         try:
-            async with self._database.writing() as connection:
-                await response_rows.finish(connection, owner, id, body, output, now=self._clock())
+            await self._database.write(
+                lambda connection: response_rows.finish(connection, owner, id, body, output, now=self._clock())
+            )
         except NotStored:
             return False
         return True
@@ -162,80 +181,61 @@ class Store:
         previous: str | None = None,
     ) -> None:
         """Begin and finish a response at once. Raises NotStored where `conversation` or `previous` are not there."""
-        await self._create(
-            owner, body, input=input, output=output, conversation=conversation, previous=previous, deadline=None
+        await self._database.write(
+            lambda connection: response_rows.create(
+                connection,
+                owner,
+                body,
+                input=input,
+                output=output,
+                conversation=conversation,
+                previous=previous,
+                deadline=None,
+                now=self._clock(),
+            )
         )
 
     async def get_response(self, owner: str, id: str) -> StoredResponse:
         """Raises NotStored."""
-        async with self._database.reading() as connection:
-            return await response_rows.get(connection, owner, id)
+        return await self._database.read(lambda connection: response_rows.get(connection, owner, id))
 
     async def delete_response(self, owner: str, id: str) -> None:
         """Delete a response; what it added to its conversation stays there. Raises NotStored."""
-        async with self._database.writing() as connection:
-            await response_rows.remove(connection, owner, id)
+        await self._database.write(lambda connection: response_rows.remove(connection, owner, id))
 
     async def list_input_items(
         self, owner: str, response: str, *, after: str | None = None, limit: int = 20, order: Order = "desc"
     ) -> Page[Item]:
         """Raises NotStored where there is no such response, or no item `after` in what it was asked."""
-        async with self._database.reading() as connection:
-            return await response_rows.page(connection, owner, response, after=after, limit=limit, order=order)
+        return await self._database.read(
+            lambda connection: response_rows.page(connection, owner, response, after=after, limit=limit, order=order)
+        )
 
     async def response_history(self, owner: str, id: str) -> list[Item]:
         """What was asked and answered in the whole chain of `previous` up to this response, the oldest first.
 
         It begins after the last link that was deleted. Raises NotStored where this response itself is not there.
         """
-        async with self._database.reading() as connection:
-            return await response_rows.everything(connection, owner, id)
-
-    async def _create(
-        self,
-        owner: str,
-        body: Mapping[str, Any],
-        *,
-        input: Sequence[Item],
-        output: Sequence[Item] | None = None,
-        conversation: str | None,
-        previous: str | None,
-        deadline: float | None,
-    ) -> None:
-        now = self._clock()
-        added = [] if output is None else [*input, *output]
-        async with self._database.writing() as connection:
-            if conversation is not None:
-                await item_rows.append(connection, owner, conversation, added, now=now)
-            await response_rows.create(
-                connection,
-                owner,
-                body,
-                input=input,
-                output=output or (),
-                conversation=conversation,
-                previous=previous,
-                deadline=deadline,
-                now=now,
-            )
+        return await self._database.read(lambda connection: response_rows.everything(connection, owner, id))
 
     # --- for the keeper: of all owners -------------------------------------------------------------
 
     async def abandon(self, now: float) -> int:
         """Fail the unfinished responses whose deadline was before `now`; how many. Conversations get none of it."""
         total = 0
-        while True:
-            async with self._database.writing() as connection:
-                count = await response_rows.fail_late(connection, now, _ENDED, limit=_LATE_AT_ONCE)
-            if count == 0:
-                return total
+        while count := await self._database.write(
+            lambda connection: response_rows.fail_late(connection, now, _ENDED, limit=_LATE_AT_ONCE)
+        ):
             total += count
+        return total
 
     async def sweep(self, before: float, *, batch: int = 500) -> int:
         """Delete up to `batch` conversations, with all of theirs, and responses unused since `before`; how many."""
-        async with self._database.writing() as connection:
-            swept = await conversation_rows.remove_unused(connection, before, limit=batch)
+        swept = await self._database.write(
+            lambda connection: conversation_rows.remove_unused(connection, before, limit=batch)
+        )
         if swept < batch:
-            async with self._database.writing() as connection:
-                swept += await response_rows.remove_unused(connection, before, limit=batch - swept)
+            swept += await self._database.write(
+                lambda connection: response_rows.remove_unused(connection, before, limit=batch - swept)
+            )
         return swept

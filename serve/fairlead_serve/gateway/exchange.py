@@ -12,7 +12,7 @@ import contextlib
 import time
 from dataclasses import dataclass
 
-from fairlead_serve.asgi import Send
+from fairlead_serve.asgi import Send, header_of
 from fairlead_serve.errors import ApiError
 from fairlead_serve.gateway import sse, translation
 from fairlead_serve.gateway.backends import Backend
@@ -30,7 +30,7 @@ from fairlead_serve.gateway.upstream import (
     UpstreamError,
 )
 from fairlead_serve.gateway.usage import UsageMeter
-from fairlead_serve.gateway.watching import Silence
+from fairlead_serve.gateway.watching import Deadline, Silence
 from fairlead_serve.internal import DEAD_HEADER
 from fairlead_serve.metrics import GatewayMetrics
 from fairlead_serve.settings import Sizes, Times
@@ -125,7 +125,7 @@ class Exchange:
         backend = self._backend
         seconds = backend.settings.request_seconds or self._means.times.request_seconds
         try:
-            async with asyncio.timeout(seconds):
+            with Deadline(seconds):
                 # Who waits for an engine takes no place: the bounds of a cold start are others.
                 await self._ready()
                 async with backend.admission:
@@ -182,7 +182,7 @@ class Exchange:
         headers = [*self._inbound.headers, *self._backend.headers]
         if not self._backend.by_prefix:
             return b"", headers
-        given = next((value for name, value in headers if name == SESSION_HEADER), b"")
+        given = header_of(headers, SESSION_HEADER)
         session = given or session_of(self._inbound.body)
         if session and not given:
             headers.append((SESSION_HEADER, session))

@@ -11,9 +11,10 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 
-from fairlead_serve.asgi import Receive, Scope
+from fairlead_serve.asgi import Receive, Scope, header_of
 from fairlead_serve.errors import ApiError
 from fairlead_serve.gateway.form import Form
+from fairlead_serve.gateway.line import line_of
 from fairlead_serve.gateway.upstream import Headers
 
 # What of a client's headers an upstream sees. Credentials are the gateway's to check and stay here.
@@ -87,9 +88,9 @@ class Inbound:
 
 async def read_inbound(scope: Scope, receive: Receive, *, limit: int, seconds: float) -> Inbound:
     """Read the whole request. Raises ApiError 400, 408 (after `seconds`), 413 or 415, and ClientGone."""
-    headers = [(name, value) for name, value in scope["headers"] if name in _PASSED_ON]
+    headers = [header for header in scope["headers"] if header[0] in _PASSED_ON]
     body = await read_body(scope, receive, limit=limit, seconds=seconds)
-    kind = next((value for name, value in headers if name == b"content-type"), b"")
+    kind = header_of(headers, b"content-type")
     if kind.lower().startswith(b"multipart/form-data"):
         form = Form.parse(body, kind)
         name = form.field("model")
@@ -106,6 +107,9 @@ async def read_inbound(scope: Scope, receive: Receive, *, limit: int, seconds: f
 
 async def read_body(scope: Scope, receive: Receive, *, limit: int, seconds: float) -> bytes:
     """The request's body. Raises ApiError 408 after `seconds`, 413 as soon as more than `limit` bytes are known of."""
+    line = line_of(scope)
+    if line is not None and line.has_body:
+        return await _read_body(scope, receive, limit=limit)
     try:
         async with asyncio.timeout(seconds):
             return await _read_body(scope, receive, limit=limit)
@@ -115,7 +119,7 @@ async def read_body(scope: Scope, receive: Receive, *, limit: int, seconds: floa
 
 
 async def _read_body(scope: Scope, receive: Receive, *, limit: int) -> bytes:
-    declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
+    declared = header_of(scope["headers"], b"content-length")
     if declared.isdigit() and int(declared) > limit:
         raise _too_large(limit)
     parts: list[bytes] = []

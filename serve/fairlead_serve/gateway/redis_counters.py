@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 
 from fairlead_serve.errors import ConfigurationError
 from fairlead_serve.gateway.auth import Caller
-from fairlead_serve.gateway.counters import Limit, LocalCounters, Standing, Window
+from fairlead_serve.gateway.counters import WINDOW_SECONDS, Limit, LocalCounters, Standing, Window
 
 _logger = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -26,15 +26,17 @@ _PREFIX = "fairlead"
 
 # One script for each end of a request, so that each is one round trip and happens as a whole. KEYS: what one caller
 # has used, which is a hash a minute with the minute's number at the end of its key; and its ongoing requests, a sorted
-# set by the millisecond at which each one's lease runs out. Redis's own clock is the one that all gateways share.
+# set by the millisecond at which each one's lease runs out. ARGV[1]: the milliseconds of a minute. Redis's own clock is
+# the one that all gateways share.
 _CLOCK = """
 local time = redis.call('time')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local minute = math.floor(now / 60000)
-local left = (minute + 1) * 60000 - now
+local length = tonumber(ARGV[1])
+local minute = math.floor(now / length)
+local left = (minute + 1) * length - now
 local current = KEYS[1] .. ':' .. minute
 """
-# ARGV: the limits of requests, tokens and requests at once (0: none), how long a lease lasts, the name of the lease.
+# ARGV, besides: the limits of requests, tokens and requests at once (0: none), how long a lease lasts, its name.
 _BEGIN = (
     _CLOCK
     + """
@@ -44,37 +46,37 @@ local full = 0
 for index = 1, 2 do
     before[index] = tonumber(before[index] or 0)
     counted[index] = tonumber(counted[index] or 0)
-    local used = math.floor(before[index] * left / 60000) + counted[index]
-    local limit = tonumber(ARGV[index])
+    local used = math.floor(before[index] * left / length) + counted[index]
+    local limit = tonumber(ARGV[index + 1])
     if full == 0 and limit > 0 and used >= limit then
         full = index
     end
 end
-if full == 0 and tonumber(ARGV[3]) > 0 then
+if full == 0 and tonumber(ARGV[4]) > 0 then
     redis.call('zremrangebyscore', KEYS[2], '-inf', now)
-    if redis.call('zcard', KEYS[2]) >= tonumber(ARGV[3]) then
+    if redis.call('zcard', KEYS[2]) >= tonumber(ARGV[4]) then
         full = 3
     else
-        redis.call('zadd', KEYS[2], now + ARGV[4], ARGV[5])
-        redis.call('pexpire', KEYS[2], ARGV[4])
+        redis.call('zadd', KEYS[2], now + ARGV[5], ARGV[6])
+        redis.call('pexpire', KEYS[2], ARGV[5])
     end
 end
 if full == 0 then
     counted[1] = redis.call('hincrby', current, 'requests', 1)
-    redis.call('pexpire', current, 120000)
+    redis.call('pexpire', current, 2 * length)
 end
 return {full, left, before[1], counted[1], before[2], counted[2]}
 """
 )
-# ARGV: the tokens that the request took, the name of its lease.
+# ARGV, besides: the tokens that the request took, the name of its lease.
 _END = (
     _CLOCK
     + """
-if tonumber(ARGV[1]) > 0 then
-    redis.call('hincrby', current, 'tokens', ARGV[1])
-    redis.call('pexpire', current, 120000)
+if tonumber(ARGV[2]) > 0 then
+    redis.call('hincrby', current, 'tokens', ARGV[2])
+    redis.call('pexpire', current, 2 * length)
 end
-redis.call('zrem', KEYS[2], ARGV[2])
+redis.call('zrem', KEYS[2], ARGV[3])
 """
 )
 # XX: a lease that was given back meanwhile must not come to life again.
@@ -149,11 +151,12 @@ class RedisCounters:
         if caller.concurrent_requests is not None:
             lease = secrets.token_hex(8)
             self._leases[lease] = caller.owner
+        ending = tuple(self._ending)
         try:
             standing = await self._try_to_begin(caller, lease)
-            if standing.full == "concurrency" and self._ending:
-                # The place may be on its way back: who asks again right after an answer is no crowd.
-                await asyncio.wait(tuple(self._ending))
+            if standing.full == "concurrency" and ending:
+                # The place was on its way back already: who asks again right after an answer is no crowd.
+                await asyncio.wait(ending)
                 standing = await self._try_to_begin(caller, lease)
         except BaseException:
             self._end(caller.owner, lease, 0)  # nobody knows whether Redis came to it
@@ -167,7 +170,8 @@ class RedisCounters:
     async def _try_to_begin(self, caller: Caller, lease: str) -> Standing:
         limits = (caller.requests_per_minute, caller.tokens_per_minute, caller.concurrent_requests)
         answer = await self._begin_script(
-            keys=_keys(caller.owner), args=[*(limit or 0 for limit in limits), self._lease_milliseconds, lease]
+            keys=_keys(caller.owner),
+            args=[WINDOW_SECONDS * 1000, *(limit or 0 for limit in limits), self._lease_milliseconds, lease],
         )
         full, left, requests_before, requests, tokens_before, tokens = map(int, answer)
         seconds = left / 1000
@@ -189,7 +193,7 @@ class RedisCounters:
 
     async def _end_there(self, owner: str, lease: str, tokens: int) -> None:
         try:
-            await self._asked(self._end_script(keys=_keys(owner), args=[tokens, lease]))
+            await self._asked(self._end_script(keys=_keys(owner), args=[WINDOW_SECONDS * 1000, tokens, lease]))
         except _Away:
             self._instead.charge(owner, tokens)
 

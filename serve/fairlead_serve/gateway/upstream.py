@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import httptools
 
+from fairlead_serve.asgi import header_of
 from fairlead_serve.errors import FairleadError
 
 # Above this many buffered bytes of an answer the socket is not read, until the client has taken them.
@@ -113,7 +114,7 @@ class Answer:
 
     def header(self, name: bytes) -> bytes:
         """The value of the header `name` (lower case), b"" where it is not there."""
-        return next((value for key, value in self.headers if key == name), b"")
+        return header_of(self.headers, name)
 
     async def chunk(self) -> bytes | None:
         """All body bytes that have come since the last call, waiting for some; None at the end.

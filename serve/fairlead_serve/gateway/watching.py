@@ -1,4 +1,4 @@
-"""What is watched while an answer is passed on: that it is not silent for long, and that its client is still there."""
+"""What is watched while an answer is passed on: its time, that it is not silent for long, that its client is there."""
 
 import asyncio
 from types import TracebackType
@@ -39,6 +39,33 @@ class Silence:
             self._answer.poke()
             left = self._seconds
         self._timer = self._loop.call_later(left, self._look)
+
+
+class Deadline:
+    """Ends the block, with TimeoutError, after `seconds`: `asyncio.timeout` at a third of its cost."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._task = asyncio.current_task()
+        self._timer: asyncio.TimerHandle | None = None
+        self._passed = False
+
+    def __enter__(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(self._seconds, self._pass)
+
+    def _pass(self) -> None:
+        self._passed = True
+        if self._task is not None:
+            self._task.cancel()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        # Cancelled by somebody else as well: that is not a matter of time.
+        if self._passed and self._task is not None and self._task.uncancel() == 0 and kind is asyncio.CancelledError:
+            raise TimeoutError from error
 
 
 class Leaving:

@@ -16,30 +16,21 @@ export class Notes {
     }
   }
 
-  /** `value`: anything that JSON can say. */
+  /** `value`: anything that JSON can say; undefined to forget what there is. */
   set(name, value) {
     this.#held.delete(name);
     try {
-      localStorage.setItem(PREFIX + name, JSON.stringify(value));
+      if (value === undefined) localStorage.removeItem(PREFIX + name);
+      else localStorage.setItem(PREFIX + name, JSON.stringify(value));
     } catch {
       this.#held.set(name, value); // there is no storage, or it is full
     }
   }
 
-  delete(name) {
-    this.#held.delete(name);
-    try {
-      localStorage.removeItem(PREFIX + name);
-    } catch {
-      // There is no storage.
-    }
-  }
-
-  /** Forget everything: who comes next on this device is somebody else. */
+  /** Forget everything: who comes next on this device may be somebody else. */
   clear() {
     this.#held.clear();
-    for (const name of Object.keys(localStorage)) {
-      if (name.startsWith(PREFIX)) localStorage.removeItem(name);
-    }
+    const names = Object.keys(localStorage).filter((name) => name.startsWith(PREFIX));
+    names.forEach((name) => localStorage.removeItem(name));
   }
 }

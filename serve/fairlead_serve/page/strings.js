@@ -2,6 +2,7 @@
 
 const STRINGS = {
   en: {
+    answer: "Answer",
     answer_by: "Answer by {model}",
     answer_failed: "The answer broke off",
     answer_finished: "The answer is complete.",
@@ -62,10 +63,11 @@ const STRINGS = {
     send: "Send",
     settings: "Settings",
     stop: "Stop",
+    table: "Table",
     temperature: "Temperature",
     temperature_hint: "Low: the likeliest words. High: more of a surprise.",
     thinking: "Thinking …",
-    thought: "Thoughts",
+    thoughts: "Thoughts",
     timeout: "The answer took too long",
     tokens: "{count} tokens",
     tokens_rate: "{rate} tokens/s",
@@ -80,6 +82,7 @@ const STRINGS = {
     you: "You",
   },
   zh: {
+    answer: "回答",
     answer_by: "{model} 的回答",
     answer_failed: "回答中断了",
     answer_finished: "回答完毕。",
@@ -140,10 +143,11 @@ const STRINGS = {
     send: "发送",
     settings: "设置",
     stop: "停止",
+    table: "表格",
     temperature: "温度",
     temperature_hint: "低：用词更稳妥；高：更多变化。",
     thinking: "思考中……",
-    thought: "思考过程",
+    thoughts: "思考过程",
     timeout: "回答超时",
     tokens: "{count} 个词元",
     tokens_rate: "{rate} 词元/秒",

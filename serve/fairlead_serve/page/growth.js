@@ -1,0 +1,141 @@
+// Text that grows smoothly while it comes, and block by block becomes what its markdown means.
+
+import { blocksIn, nodesOf } from "./markdown.js";
+
+// How often the server is asked, at most, what the text so far means.
+const READ_MS = 400;
+// The last block is read again while it grows, up to this length; and only for what may be more than plain text.
+const LONGEST_DRAFT = 8000;
+const MARKUP = /[^\p{L}\p{M}\s.,;:!?'"()，。；：！？“”‘’（）]/u;
+// Of what has come and is not shown yet, a frame shows this part: bursts become a flow, at most 150 ms late.
+const PART_OF_A_FRAME = 1 / 8;
+// What text can go on in, of all that markdown makes.
+const BLOCKS = "p, h1, h2, h3, h4, h5, h6, ul, ol, li, blockquote, div, pre, pre > code, table, thead, tbody, tr, th, td";
+
+const still = matchMedia("(prefers-reduced-motion: reduce)");
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+export class Growth {
+  #element;
+  #markdown;
+  #onRead;
+  #text = "";
+  #ended = false;
+  #frame = 0;
+  // How much of the text is shown at all, is read, and is in blocks that are whole; and the HTML of these.
+  #shown = 0;
+  #read = 0;
+  #whole = 0;
+  #html = "";
+  // The last block, and in it the text that came after it was read.
+  #last = document.createElement("div");
+  #fresh = document.createElement("span");
+
+  /** `element` gets the text; `onRead(nodes)` is called with each block when it is whole. */
+  constructor(element, markdown, onRead) {
+    this.#element = element;
+    this.#markdown = markdown;
+    this.#onRead = onRead;
+    this.#fresh.className = "fresh";
+    element.append(this.#last);
+    this.#continue();
+  }
+
+  get text() {
+    return this.#text;
+  }
+
+  /** More of the text. */
+  add(text) {
+    if (!this.#text) this.#readOn();
+    this.#text += text;
+    this.#schedule();
+  }
+
+  /** There will be no more; the whole is `text`. */
+  end(text = this.#text) {
+    if (!text.startsWith(this.#text.slice(0, this.#shown))) this.#shown = 0;
+    this.#text = text;
+    this.#ended = true;
+    if (!this.#shown) this.#shown = text.length;
+    this.#schedule();
+  }
+
+  #schedule() {
+    this.#frame ||= requestAnimationFrame(() => this.#step());
+  }
+
+  #step() {
+    this.#frame = 0;
+    const behind = this.#text.length - this.#shown;
+    const more = still.matches ? behind : Math.ceil(behind * PART_OF_A_FRAME);
+    this.#shown = endOfCharacter(this.#text, this.#shown + more);
+    this.#fresh.textContent = this.#text.slice(this.#read, this.#shown);
+    if (this.#shown < this.#text.length) this.#schedule();
+    else if (this.#ended) this.#finish();
+  }
+
+  async #readOn() {
+    while (!this.#ended) {
+      await pause(READ_MS);
+      await this.#readSome();
+    }
+  }
+
+  async #readSome() {
+    const part = this.#text.slice(this.#whole, this.#shown);
+    const { cut, inCode } = blocksIn(part);
+    if (cut) {
+      const html = await this.#markdown.render(part.slice(0, cut));
+      if (html !== null && !this.#ended) this.#settle(html, cut);
+    } else if (part.length <= LONGEST_DRAFT && MARKUP.test(this.#text.slice(this.#read, this.#shown))) {
+      // Half a line of code would get the colours of another line.
+      const length = inCode ? part.lastIndexOf("\n") + 1 : part.length;
+      const html = await this.#markdown.render(part.slice(0, length));
+      if (html !== null && !this.#ended) this.#draft(html, length);
+    }
+  }
+
+  /** The first `length` characters of what is not whole yet are, and mean `html`. */
+  #settle(html, length) {
+    const nodes = nodesOf(html);
+    this.#onRead(nodes);
+    this.#last.before(nodes);
+    this.#html += html;
+    this.#whole += length;
+    this.#draft("", 0);
+  }
+
+  /** The last block's first `length` characters mean `html` as far as can be told. */
+  #draft(html, length) {
+    this.#last.replaceChildren(nodesOf(html));
+    this.#read = this.#whole + length;
+    this.#continue();
+  }
+
+  /** Let the text go on where the last block ends. */
+  #continue() {
+    let block = this.#last;
+    while (block.lastElementChild?.matches(BLOCKS)) block = block.lastElementChild;
+    if (block === this.#last) block = block.appendChild(document.createElement("p"));
+    this.#fresh.textContent = this.#text.slice(this.#read, this.#shown);
+    block.append(this.#fresh);
+  }
+
+  /** Read the whole at once: links to notes at the end, and lists with empty lines in them, mean more together. */
+  async #finish() {
+    const html = await this.#markdown.render(this.#text, { remember: true });
+    if (html === null) return;
+    const same = html.startsWith(this.#html);
+    const nodes = nodesOf(same ? html.slice(this.#html.length) : html);
+    this.#onRead(nodes);
+    if (same) this.#last.replaceWith(nodes);
+    else this.#element.replaceChildren(nodes);
+  }
+}
+
+/** `end`, or one more where it would cut a character that JavaScript counts as two. */
+function endOfCharacter(text, end) {
+  const code = text.charCodeAt(end - 1);
+  return code >= 0xd800 && code <= 0xdbff ? end + 1 : end;
+}

@@ -1,0 +1,58 @@
+// What went wrong, in words.
+
+import { ApiError } from "./api.js";
+import { say } from "./strings.js";
+
+const TITLES = {
+  0: "unreachable",
+  200: "answer_failed",
+  401: "unauthorised",
+  403: "forbidden",
+  404: "not_found",
+  408: "timeout",
+  413: "too_large",
+  429: "too_many",
+  502: "unavailable",
+  503: "unavailable",
+  504: "timeout",
+};
+
+export class Problem {
+  #element;
+  #parts = {};
+  #retry = () => {};
+
+  constructor(element) {
+    this.#element = element;
+    for (const part of element.querySelectorAll("[data-part]")) this.#parts[part.dataset.part] = part;
+    this.#parts.close.addEventListener("click", () => this.clear());
+    this.#parts.retry.addEventListener("click", () => {
+      this.clear();
+      this.#retry();
+    });
+  }
+
+  /** Tell of `error`. `retry` does again what failed; `lost`: what was written is back in the box. */
+  show(error, { retry = null, lost = false } = {}) {
+    if (!(error instanceof ApiError)) throw error; // a fault of the page itself
+    const others = error.status < 500 ? "refused" : "failed";
+    // What the server says of keys is for people who write programs.
+    const detail = error.status === 401 ? say("key_hint") : error.message;
+    const where = lost ? ` ${say("back_in_box")}` : "";
+    this.tell(say(TITLES[error.status] ?? others), detail + where, retry, error.requestId);
+  }
+
+  /** Tell of something that is no answer of the server. */
+  tell(title, detail, retry = null, requestId = "") {
+    this.#parts.title.textContent = title;
+    this.#parts.detail.textContent = detail;
+    this.#parts.request.textContent = requestId;
+    this.#parts.retry.hidden = retry === null;
+    this.#retry = retry;
+    this.#element.hidden = false;
+  }
+
+  clear() {
+    this.#element.hidden = true;
+  }
+}

@@ -1,0 +1,66 @@
+// A question in the thread, which can be edited and asked again.
+
+import { othersOf, textOf } from "./items.js";
+import { say, write } from "./strings.js";
+import { sendsOn } from "./typing.js";
+
+export class Question {
+  #parts = {};
+  #onAsk;
+
+  /** `onAsk(text)` is called when it is to be asked again, in other words. */
+  constructor(text, onAsk) {
+    const { content } = document.getElementById("question");
+    this.element = content.firstElementChild.cloneNode(true);
+    write(this.element);
+    for (const part of this.element.querySelectorAll("[data-part]")) this.#parts[part.dataset.part] = part;
+    this.#onAsk = onAsk;
+    this.#parts.text.textContent = text;
+    this.#parts.edit.addEventListener("click", () => this.#edit());
+    this.#parts.cancel.addEventListener("click", () => this.#leave());
+    this.#parts.form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.#ask();
+    });
+    this.#parts.form.addEventListener("keydown", (event) => {
+      if (event.key === "Escape") {
+        event.stopPropagation();
+        this.#leave();
+      } else if (sendsOn(event)) {
+        event.preventDefault();
+        this.#ask();
+      }
+    });
+  }
+
+  /** Say what else is in `item` than text. */
+  show(item) {
+    const others = othersOf(item);
+    this.#parts.others.hidden = others.length === 0;
+    this.#parts.others.textContent = others.map((type) => say("other_item", { type })).join(" ");
+  }
+
+  #edit() {
+    this.#editing(true);
+    this.#parts.words.value = this.#parts.text.textContent;
+    this.#parts.words.focus();
+  }
+
+  #leave() {
+    this.#editing(false);
+    this.#parts.edit.focus();
+  }
+
+  #ask() {
+    const text = this.#parts.words.value.trim();
+    if (!text) return;
+    this.#editing(false);
+    this.#onAsk(text);
+  }
+
+  #editing(on) {
+    this.#parts.form.hidden = !on;
+    this.#parts.text.hidden = on;
+    this.#parts.actions.hidden = on;
+  }
+}

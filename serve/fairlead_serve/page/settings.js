@@ -1,0 +1,76 @@
+// The model, the system prompt and the temperature of a conversation.
+
+import { LONGEST_INSTRUCTIONS, lengthOf } from "./metadata.js";
+import { number, say } from "./strings.js";
+
+export class Settings {
+  #model;
+  #parts = {};
+  #temperature = null;
+
+  /** `model` is the list to pick from, `panel` has the rest. `onChange()` is called when a person changed something. */
+  constructor(model, panel, onChange) {
+    this.#model = model;
+    for (const part of panel.querySelectorAll("[data-part]")) this.#parts[part.dataset.part] = part;
+    const { instructions, temperature, reset } = this.#parts;
+    temperature.addEventListener("input", () => this.#setTemperature(temperature.valueAsNumber));
+    reset.addEventListener("click", () => {
+      this.#setTemperature(null);
+      temperature.focus();
+      onChange();
+    });
+    instructions.addEventListener("input", () => this.#measure());
+    for (const field of [model, instructions, temperature]) field.addEventListener("change", onChange);
+  }
+
+  /** `temperature` is null where the model's own holds. */
+  get value() {
+    const instructions = this.#parts.instructions.value.trim();
+    return { model: this.#model.value, instructions, temperature: this.#temperature };
+  }
+
+  set value({ model, instructions, temperature }) {
+    if (model) this.#pick(model);
+    this.#parts.instructions.value = instructions;
+    this.#measure();
+    this.#setTemperature(temperature);
+  }
+
+  /** What is wrong with them, in words; empty where nothing is. */
+  get problem() {
+    const over = lengthOf(this.value.instructions) - LONGEST_INSTRUCTIONS;
+    return over > 0 ? say("instructions_long", { count: number(over), limit: number(LONGEST_INSTRUCTIONS) }) : "";
+  }
+
+  /** Whether `model` can be picked. */
+  offers(model) {
+    return [...this.#model.options].some((option) => option.value === model);
+  }
+
+  /** The names that can be picked. What is picked stays, as long as it is one of them. */
+  set models(names) {
+    const picked = this.#model.value;
+    this.#model.replaceChildren(...names.map((name) => new Option(name)));
+    if (names.includes(picked)) this.#model.value = picked;
+  }
+
+  /** A conversation may be of a model that is not served any more: the server then says so. */
+  #pick(model) {
+    if (!this.offers(model)) this.#model.add(new Option(model));
+    this.#model.value = model;
+  }
+
+  #measure() {
+    this.#parts.problem.textContent = this.problem;
+    this.#parts.instructions.setAttribute("aria-invalid", String(Boolean(this.problem)));
+  }
+
+  #setTemperature(value) {
+    this.#temperature = value;
+    if (value !== null) this.#parts.temperature.value = value;
+    this.#parts.shown.textContent = value === null ? say("default") : number(value, 1);
+    this.#parts.temperature.setAttribute("aria-valuetext", this.#parts.shown.textContent);
+    this.#parts.temperature.classList.toggle("unset", value === null);
+    this.#parts.reset.hidden = value === null;
+  }
+}

@@ -1,0 +1,270 @@
+"""The database: which it is, and what is said when it is not there."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from fairlead_serve.conversations import Store
+from fairlead_serve.conversations.database import Database
+from fairlead_serve.conversations.engines import Bounds
+from fairlead_serve.conversations.schema import conversations
+from fairlead_serve.errors import ConfigurationError, FairleadError, StoreUnavailable
+from tests.postgres import Postgres
+from tests.serve.conversations.world import OWNER, messages, names
+
+SECRET = "s3cret"
+HASTY = Bounds(connect=0.3, answer=0.3)
+# Nothing waits that long unless it fails: the bounds above, once for each step, and a slow machine.
+_PATIENCE_SECONDS = 8
+
+
+def sentences(error: BaseException | None) -> Iterator[str]:
+    """What a log would show of `error` and its causes."""
+    while error is not None:
+        yield f"{error} {error!r}"
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "conversations.db",
+        f"mysql://me:{SECRET}@host/name",
+        f"postgresql+psycopg://me:{SECRET}@host/name",
+        "sqlite://",
+        "sqlite:///",
+        "sqlite:///:memory:",
+        "sqlite://conversations.db",
+    ],
+)
+def test_other_urls_are_refused_with_the_possible_ones(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="sqlite:///path/to/file or postgresql://") as refusal:
+        Store(url)
+    assert SECRET not in str(refusal.value)
+
+
+@pytest.mark.parametrize("url", [f"postgresql://me:{SECRET}@host:port{SECRET}/name", f"postgres://me:a/{SECRET}@host/"])
+async def test_a_url_that_makes_no_sense_is_refused_without_its_password(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="databaseUrl cannot be understood") as refusal:
+        await Store(url).open()
+    assert SECRET not in "".join(sentences(refusal.value))
+
+
+async def test_a_server_that_is_not_there_is_unavailable(postgres: Postgres) -> None:
+    postgres.stop()
+    store = Store(postgres.url)
+    with pytest.raises(StoreUnavailable, match="the database does not answer: Connection refused"):
+        await store.open()
+    postgres.start()
+    await store.open()
+    await store.close()
+
+
+async def test_a_host_without_an_address_is_unavailable() -> None:
+    with pytest.raises(StoreUnavailable, match="the database does not answer"):
+        await Store(f"postgresql://me:{SECRET}@nowhere.invalid/name").open()
+
+
+@pytest.mark.parametrize("wrong", ["password", "user", "database"])
+async def test_what_the_server_refuses_is_a_matter_of_the_settings(postgres: Postgres, wrong: str) -> None:
+    url = {
+        "password": postgres.url.replace(postgres.password, SECRET),
+        "user": postgres.url.replace("fairlead:", "nobody:"),
+        "database": postgres.url.replace("/postgres", "/elsewhere"),
+    }[wrong]
+    with pytest.raises(ConfigurationError, match=r"the database refuses: .*change databaseUrl") as refusal:
+        await Store(url).open()
+    shown = "".join(sentences(refusal.value))
+    assert SECRET not in shown
+    assert postgres.password not in shown
+
+
+async def test_a_user_without_permissions_is_told_so(postgres: Postgres) -> None:
+    owner = Database(postgres.url)
+    await owner.open()
+    await owner.write(lambda connection: connection.exec_driver_sql(f"CREATE USER guest PASSWORD '{SECRET}'"))
+    await owner.write(lambda connection: connection.exec_driver_sql("CREATE DATABASE guests"))
+    await owner.close()
+
+
+async def test_calls_fail_while_the_server_is_away_and_work_when_it_is_back(postgres: Postgres) -> None:
+    store = Store(postgres.url)
+    await store.open()
+    await store.create_conversation(OWNER, "c", metadata={}, items=messages("a"))
+    postgres.stop()
+    async with asyncio.timeout(_PATIENCE_SECONDS):
+        for _ in range(3):
+            with pytest.raises(StoreUnavailable):
+                await store.add_items(OWNER, "c", messages("b"))
+        with pytest.raises(StoreUnavailable):
+            await store.ping()
+    postgres.start()
+    await store.ping()
+    await store.add_items(OWNER, "c", messages("c"))
+    assert names(await store.history(OWNER, "c")) == ["a", "c"]
+    await store.close()
+
+
+async def test_no_call_fails_because_the_server_was_away_between_two(postgres: Postgres) -> None:
+    store = Store(postgres.url)
+    await store.open()
+    await asyncio.gather(*(store.ping() for _ in range(20)))
+    postgres.stop()
+    postgres.start()
+    await asyncio.gather(*(store.ping() for _ in range(20)))
+    await store.close()
+
+
+async def test_a_server_that_says_nothing_is_unavailable_within_bounds(postgres: Postgres) -> None:
+    database = Database(postgres.url, bounds=HASTY)
+    await database.open()
+    other = Database(postgres.url, bounds=HASTY)
+    with postgres.frozen():
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            for attempt in (database.read(_look), database.read(_look), other.open()):
+                with pytest.raises(StoreUnavailable, match="no answer in time"):
+                    await attempt
+    await database.read(_look)
+    await other.open()
+    await database.close()
+    await other.close()
+
+
+async def test_who_waits_for_a_lock_waits_within_bounds(url: str) -> None:
+    holder, waiter = Database(url), Database(url, bounds=HASTY)
+    await holder.open()
+    await waiter.open()
+    locked, release = asyncio.Event(), asyncio.Event()
+
+    async def hold(connection: AsyncConnection) -> None:
+        await _touch(connection)
+        locked.set()
+        await release.wait()
+
+    await holder.write(_insert)
+    holding = asyncio.create_task(holder.write(hold))
+    await locked.wait()
+    async with asyncio.timeout(_PATIENCE_SECONDS):
+        with pytest.raises(StoreUnavailable):
+            await waiter.write(_touch)
+        await waiter.read(_look)
+    release.set()
+    await holding
+    await waiter.write(_touch)
+    await holder.close()
+    await waiter.close()
+
+
+async def test_too_many_at_once_wait_for_a_connection_within_bounds(url: str) -> None:
+    database = Database(url, bounds=HASTY)
+    await database.open()
+    release = asyncio.Event()
+    holding = [asyncio.create_task(database.write(lambda _: release.wait())) for _ in range(30)]
+    ended, waiting = await asyncio.wait(holding, timeout=_PATIENCE_SECONDS, return_when=asyncio.FIRST_EXCEPTION)
+    assert waiting
+    failures = [one.exception() for one in ended]
+    assert all(isinstance(failure, StoreUnavailable) for failure in failures)
+    release.set()
+    await asyncio.wait(waiting)
+    await database.write(_insert)
+    await database.close()
+
+
+async def test_what_has_begun_ends_before_the_database_is_closed(url: str) -> None:
+    database = Database(url)
+    await database.open()
+    begun = asyncio.Event()
+    release = asyncio.Event()
+
+    async def work(connection: AsyncConnection) -> None:
+        begun.set()
+        await release.wait()
+        await _insert(connection)
+
+    working = asyncio.create_task(database.write(work))
+    await begun.wait()
+    closing = asyncio.create_task(database.close())
+    release.set()
+    await closing
+    await working
+    again = Database(url)
+    await again.open()
+    assert await again.read(_look) == 1
+    await again.close()
+
+
+async def test_an_error_leaves_nothing_of_a_transaction(url: str) -> None:
+    database = Database(url)
+    await database.open()
+
+    async def work(connection: AsyncConnection) -> None:
+        await _insert(connection)
+        raise FairleadError("enough")
+
+    with pytest.raises(FairleadError, match="enough"):
+        await database.write(work)
+    assert await database.read(_look) == 0
+    await database.close()
+
+
+async def test_the_file_and_its_folder_are_their_owners_alone(tmp_path: Path) -> None:
+    path = tmp_path / "data" / "conversations.db"
+    database = Database(f"sqlite:///{path}")
+    await database.open()
+    await database.write(_insert)
+    files = sorted(path.parent.iterdir())
+    assert [file.name for file in files] == ["conversations.db", "conversations.db-shm", "conversations.db-wal"]
+    assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    await database.close()
+    assert list(path.parent.iterdir()) == [path]
+
+
+async def test_what_is_committed_is_on_the_disk(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'conversations.db'}")
+    await database.open()
+
+    async def pragmas(connection: AsyncConnection) -> list[object]:
+        return [
+            (await connection.exec_driver_sql(f"PRAGMA {name}")).scalar_one()
+            for name in ("journal_mode", "synchronous", "foreign_keys")
+        ]
+
+    full = 2
+    for use in (database.read, database.write):
+        assert await use(pragmas) == ["wal", full, 1]
+    await database.close()
+
+
+async def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    path = tmp_path / "file" / "conversations.db"
+    with pytest.raises(ConfigurationError, match="cannot be written: Not a directory; make its folder") as refusal:
+        await Store(f"sqlite:///{path}").open()
+    assert str(path) in str(refusal.value)
+
+
+async def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "letter.txt"
+    path.write_text("Dear Sir or Madam, " * 100, encoding="ascii")
+    with pytest.raises(ConfigurationError, match="file is not a database"):
+        await Store(f"sqlite:///{path}").open()
+    assert path.read_text(encoding="ascii").startswith("Dear Sir")
+
+
+async def _insert(connection: AsyncConnection) -> None:
+    values = {"created_at": 0, "updated_at": 0, "next_position": 0, "metadata": {}}
+    await connection.execute(conversations.insert().values(id="c", owner=OWNER, **values))
+
+
+async def _touch(connection: AsyncConnection) -> None:
+    await connection.execute(conversations.update().where(conversations.c.id == "c").values(updated_at=1))
+
+
+async def _look(connection: AsyncConnection) -> int:
+    return len((await connection.execute(select(conversations.c.id))).all())

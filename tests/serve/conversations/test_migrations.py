@@ -1,0 +1,71 @@
+"""The way to this release's schema."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from fairlead_serve.conversations import Store
+from fairlead_serve.conversations.database import Database
+from fairlead_serve.conversations.schema import metadata
+from fairlead_serve.errors import ConfigurationError
+from tests.serve.conversations.world import OWNER, messages, names
+
+
+@pytest.fixture
+async def database(url: str) -> Any:
+    database = Database(url)
+    await database.open()
+    yield database
+    await database.close()
+
+
+async def test_the_migrations_lead_to_the_schema(database: Database) -> None:
+    def compare(connection: Connection) -> list[Any]:
+        return list(compare_metadata(MigrationContext.configure(connection), metadata))
+
+    assert await database.read(lambda connection: connection.run_sync(compare)) == []
+
+
+async def test_the_comparison_sees_what_is_missing(database: Database) -> None:
+    def compare(connection: Connection) -> list[Any]:
+        return list(compare_metadata(MigrationContext.configure(connection), metadata))
+
+    async def work(connection: AsyncConnection) -> list[Any]:
+        await connection.exec_driver_sql("DROP INDEX ix_responses_previous")
+        return await connection.run_sync(compare)
+
+    assert [difference[0] for difference in await database.write(work)] == ["add_index"]
+
+
+async def test_opening_twice_does_nothing(url: str) -> None:
+    for number in range(2):
+        store = Store(url)
+        await store.open()
+        if number == 0:
+            await store.create_conversation(OWNER, "c", metadata={}, items=messages("a"))
+        assert names(await store.history(OWNER, "c")) == ["a"]
+        await store.close()
+
+
+async def test_stores_that_open_one_empty_database_at_once_all_succeed(url: str) -> None:
+    stores = [Store(url) for _ in range(6)]
+    await asyncio.gather(*(store.open() for store in stores))
+    await asyncio.gather(
+        *(store.create_conversation(OWNER, f"c{number}", metadata={}) for number, store in enumerate(stores))
+    )
+    assert len((await stores[0].list_conversations(OWNER)).data) == 6
+    for store in stores:
+        await store.close()
+
+
+async def test_a_database_of_a_newer_release_is_refused(database: Database, url: str) -> None:
+    await database.write(
+        lambda connection: connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    )
+    with pytest.raises(ConfigurationError, match=r"newer release \(its schema is 9999\)"):
+        await Store(url).open()
