@@ -147,7 +147,8 @@ class Turn:
         model = self._request.options.get("model")
 
         def as_chat() -> Inbound:
-            return Inbound(_CHAT, headers, msgspec.json.encode(chat_request(body)), model, stream=True)
+            # Whose conversation it is, is nothing for somebody else's server.
+            return Inbound(_CHAT, [_JSON, *traced], msgspec.json.encode(chat_request(body)), model, stream=True)
 
         return Inbound(_RESPONSES, headers, msgspec.json.encode(body), model, stream=True, elsewhere=as_chat)
 
@@ -224,7 +225,7 @@ class Turn:
             self.body["error"] = {"code": "server_error", "message": error.message}
         try:
             if seen or self._request.background:
-                await self._keep(status, shown=self._request.stream or error is None)
+                await self._keep(status, shown=seen and (self._request.stream or error is None))
             elif self._request.store:
                 # The client is told that there is no answer: then there is no response either.
                 await self._turns.store.delete_response(self._owner, self.id)

@@ -23,13 +23,12 @@ export class Answer {
     write(this.element);
     for (const part of this.element.querySelectorAll("[data-part]")) this.#parts[part.dataset.part] = part;
     this.#announcer = announcer;
-    this.#growth = new Growth(this.#parts.text, markdown, (nodes) => this.#busy && announcer.say(nodes.textContent));
+    this.#growth = new Growth(this.#parts.text, markdown, {
+      onRead: (text) => this.#announce(text),
+      onEnd: () => this.#announce(say("answer_finished")),
+    });
     this.#parts.actions.prepend(copyButton(say("copy_answer"), () => this.#growth.text));
     this.#parts.regenerate.addEventListener("click", onRegenerate);
-  }
-
-  get #busy() {
-    return this.element.getAttribute("aria-busy") === "true";
   }
 
   /** Wait for the first word of `model`. */
@@ -49,11 +48,9 @@ export class Answer {
 
   /** There is no more to come. */
   end() {
-    if (!this.#busy) return;
     this.#parts.waiting.hidden = true;
-    this.#growth.end();
     this.element.removeAttribute("aria-busy");
-    this.#announcer.say(say("answer_finished"));
+    this.#growth.end();
   }
 
   /** Show `items` as the answer: the server's own word on what there is of it. */
@@ -92,6 +89,11 @@ export class Answer {
     if (tokens > 1 && ms > SHORTEST_MS) said.push(say("tokens_rate", { rate: number(((tokens - 1) / ms) * 1000, 1) }));
     if (tokens) said.push(say("tokens", { count: number(tokens) }));
     this.#parts.stats.textContent = said.filter(Boolean).join(" · ");
+  }
+
+  /** Read `text` out, where the answer came while somebody waited for it. */
+  #announce(text) {
+    if (this.#began && text.trim()) this.#announcer.say(text);
   }
 
   #firstToken() {

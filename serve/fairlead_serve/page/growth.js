@@ -19,6 +19,7 @@ export class Growth {
   #element;
   #markdown;
   #onRead;
+  #onEnd;
   #text = "";
   #ended = false;
   #frame = 0;
@@ -31,11 +32,12 @@ export class Growth {
   #last = document.createElement("div");
   #fresh = document.createElement("span");
 
-  /** `element` gets the text; `onRead(nodes)` is called with each block when it is whole. */
-  constructor(element, markdown, onRead) {
+  /** `element` gets the text. `onRead(text)` is called with each part that is done, `onEnd()` after the last of them. */
+  constructor(element, markdown, { onRead, onEnd }) {
     this.#element = element;
     this.#markdown = markdown;
     this.#onRead = onRead;
+    this.#onEnd = onEnd;
     this.#fresh.className = "fresh";
     element.append(this.#last);
     this.#continue();
@@ -99,7 +101,7 @@ export class Growth {
   /** The first `length` characters of what is not whole yet are, and mean `html`. */
   #settle(html, length) {
     const nodes = nodesOf(html);
-    this.#onRead(nodes);
+    this.#onRead(nodes.textContent);
     this.#last.before(nodes);
     this.#html += html;
     this.#whole += length;
@@ -125,12 +127,10 @@ export class Growth {
   /** Read the whole at once: links to notes at the end, and lists with empty lines in them, mean more together. */
   async #finish() {
     const html = await this.#markdown.render(this.#text, { remember: true });
-    if (html === null) return;
-    const same = html.startsWith(this.#html);
-    const nodes = nodesOf(same ? html.slice(this.#html.length) : html);
-    this.#onRead(nodes);
-    if (same) this.#last.replaceWith(nodes);
-    else this.#element.replaceChildren(nodes);
+    this.#onRead(this.#last.textContent);
+    if (html !== null && html.startsWith(this.#html)) this.#last.replaceChildren(nodesOf(html.slice(this.#html.length)));
+    else if (html !== null) this.#element.replaceChildren(nodesOf(html));
+    this.#onEnd();
   }
 }
 

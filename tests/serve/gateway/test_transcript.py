@@ -50,7 +50,13 @@ def test_a_cut_tool_call_keeps_the_arguments_so_far() -> None:
 
 
 def test_reasoning_before_a_message_is_an_item_of_its_own() -> None:
-    reasoning = {"type": "reasoning", "id": "rs_1", "summary": [], "content": None, "status": "in_progress"}
+    reasoning: dict[str, Any] = {
+        "type": "reasoning",
+        "id": "rs_1",
+        "summary": [],
+        "content": None,
+        "status": "in_progress",
+    }
     transcript = fed(
         {"type": "response.output_item.added", "item": reasoning},
         {"type": "response.content_part.added", "part": {"type": "reasoning_text", "text": ""}},
