@@ -14,7 +14,8 @@ from types import TracebackType
 
 import psutil
 
-_READY = re.compile(r"Ready: (?P<url>http://\S+?)(?:/v1|/engines)")
+# `Ready` of serve and engine, `Gateway ready` of the gateway alone.
+_READY = re.compile(r"[Rr]eady: (?P<url>http://\S+?)(?:/v1|/engines)")
 READY_SECONDS = 240
 END_SECONDS = 90
 

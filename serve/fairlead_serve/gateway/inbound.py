@@ -5,6 +5,7 @@ the JSON and skips the rest (which it still checks to be JSON).
 """
 
 import asyncio
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, TypeVar
@@ -150,12 +151,16 @@ def decode(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
         # msgspec: "Expected `str | null`, got `int` - at `$.model`"
         expectation, _, place = str(error).partition(" - at `$")
         param = place.rstrip("`").lstrip(".") or None
+        if (missing := _MISSING.fullmatch(expectation)) is not None:
+            param = ".".join(filter(None, (param, missing[1])))
+            raise ApiError(400, f"the field {param!r} is missing", param=param) from None
         where = f"the field {param!r}" if param else "the request body"
         raise ApiError(400, f"{where} is wrong: {_plain(expectation)}", param=param) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _invalid_json(error) from None
 
 
+_MISSING = re.compile(r"Object missing required field `([^`]+)`")
 # msgspec's names of types, the longer ones first.
 _PLAIN_NAMES = {
     "`object | null`": "an object",

@@ -107,9 +107,11 @@ class RedisCounters:
             self._pool = BlockingConnectionPool.from_url(
                 url,
                 max_connections=_CONNECTIONS,
-                timeout=_PATIENCE_SECONDS,
-                socket_timeout=_PATIENCE_SECONDS,
-                socket_connect_timeout=_PATIENCE_SECONDS,
+                # It is `_asked` that bounds every wait. The client would do it with asyncio.wait_for, which before
+                # Python 3.12 may lose a cancellation (python/cpython#86296).
+                timeout=None,
+                socket_timeout=None,
+                socket_connect_timeout=None,
                 # Once and at once: a connection that was closed while nobody used it says nothing of Redis.
                 retry=Retry(NoBackoff(), 1),
             )
@@ -144,7 +146,9 @@ class RedisCounters:
         await asyncio.gather(*self._ending)
         self._there = False
         await _cancel(self._returning)
-        await self._pool.aclose()
+        with contextlib.suppress(TimeoutError):  # a Redis that hangs does not say goodbye
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                await self._pool.aclose()
 
     async def _begin_there(self, caller: Caller) -> Standing:
         lease = ""

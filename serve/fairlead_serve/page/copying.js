@@ -8,6 +8,7 @@ const SHOWN_MS = 1500;
 export function copyButton(label, text) {
   const button = document.createElement("button");
   button.type = "button";
+  button.className = "plain";
   button.textContent = say("copy");
   button.setAttribute("aria-label", label);
   button.addEventListener("click", async () => {

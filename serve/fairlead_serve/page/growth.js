@@ -1,9 +1,9 @@
 // Text that grows smoothly while it comes, and block by block becomes what its markdown means.
 
-import { blocksIn, nodesOf } from "./markdown.js";
+import { blocksIn, nodesOf, spoken } from "./markdown.js";
 
 // How often the server is asked, at most, what the text so far means.
-const READ_MS = 400;
+const READ_MS = 300;
 // The last block is read again while it grows, up to this length; and only for what may be more than plain text.
 const LONGEST_DRAFT = 8000;
 const MARKUP = /[^\p{L}\p{M}\s.,;:!?'"()，。；：！？“”‘’（）]/u;
@@ -79,29 +79,34 @@ export class Growth {
 
   async #readOn() {
     while (!this.#ended) {
-      await pause(READ_MS);
-      await this.#readSome();
+      const settled = await this.#readSome();
+      if (!settled) await pause(READ_MS);
     }
   }
 
+  /** Whether a block is whole now. */
   async #readSome() {
     const part = this.#text.slice(this.#whole, this.#shown);
     const { cut, inCode } = blocksIn(part);
     if (cut) {
       const html = await this.#markdown.render(part.slice(0, cut));
-      if (html !== null && !this.#ended) this.#settle(html, cut);
-    } else if (part.length <= LONGEST_DRAFT && MARKUP.test(this.#text.slice(this.#read, this.#shown))) {
+      if (html === null || this.#ended) return false;
+      this.#settle(html, cut);
+      return true;
+    }
+    if (part.length <= LONGEST_DRAFT && MARKUP.test(this.#text.slice(this.#read, this.#shown))) {
       // Half a line of code would get the colours of another line.
       const length = inCode ? part.lastIndexOf("\n") + 1 : part.length;
       const html = await this.#markdown.render(part.slice(0, length));
       if (html !== null && !this.#ended) this.#draft(html, length);
     }
+    return false;
   }
 
   /** The first `length` characters of what is not whole yet are, and mean `html`. */
   #settle(html, length) {
     const nodes = nodesOf(html);
-    this.#onRead(nodes.textContent);
+    this.#onRead(spoken(nodes));
     this.#last.before(nodes);
     this.#html += html;
     this.#whole += length;
@@ -124,12 +129,15 @@ export class Growth {
     block.append(this.#fresh);
   }
 
-  /** Read the whole at once: links to notes at the end, and lists with empty lines in them, mean more together. */
   async #finish() {
-    const html = await this.#markdown.render(this.#text, { remember: true });
-    this.#onRead(this.#last.textContent);
-    if (html !== null && html.startsWith(this.#html)) this.#last.replaceChildren(nodesOf(html.slice(this.#html.length)));
-    else if (html !== null) this.#element.replaceChildren(nodesOf(html));
+    const rest = await this.#markdown.render(this.#text.slice(this.#whole));
+    if (rest !== null) {
+      this.#settle(rest, this.#text.length - this.#whole);
+      this.#last.remove();
+      // Links to notes at the end, and lists with empty lines in them, mean more together.
+      const html = await this.#markdown.render(this.#text);
+      if (html !== null && html !== this.#html) this.#element.replaceChildren(nodesOf(html));
+    }
     this.#onEnd();
   }
 }

@@ -5,7 +5,7 @@ import { say } from "./strings.js";
 
 // As the server has it: longer texts are not read as markdown.
 const LONGEST = 32 * 1024;
-// Texts seen again when a conversation is opened again.
+// Of the texts that were read last the HTML is known: conversations are left and opened again.
 const MOST_REMEMBERED = 500;
 
 const FENCE = /^ {0,3}(`{3,}|~{3,})/;
@@ -19,12 +19,19 @@ export class Markdown {
   }
 
   /** The HTML of `text`, or null where there is none to be had: then the text is shown as it is. */
-  async render(text, { remember = false } = {}) {
+  async render(text) {
     if (text.length > LONGEST) return null;
-    if (this.#known.has(text)) return this.#known.get(text);
-    const html = await this.#api.post("page/markdown", { text }).then((answer) => answer.html, () => null);
-    if (remember && html !== null && this.#known.size < MOST_REMEMBERED) this.#known.set(text, html);
-    return html;
+    if (!this.#known.has(text)) {
+      const html = await this.#api.post("page/markdown", { text }).then((answer) => answer.html, () => null);
+      if (html === null) return null;
+      this.#remember(text, html);
+    }
+    return this.#known.get(text);
+  }
+
+  #remember(text, html) {
+    if (this.#known.size === MOST_REMEMBERED) this.#known.delete(this.#known.keys().next().value);
+    this.#known.set(text, html);
   }
 }
 
@@ -35,6 +42,13 @@ export function nodesOf(html) {
   for (const code of template.content.querySelectorAll("pre")) frame(code);
   for (const table of template.content.querySelectorAll("table")) scrollable(table);
   return template.content;
+}
+
+/** What is read out of `nodes`: code is only named. */
+export function spoken(nodes) {
+  const said = nodes.cloneNode(true);
+  for (const code of said.querySelectorAll(".code")) code.replaceWith(`${say("code")}: ${code.dataset.language}\n`);
+  return said.textContent;
 }
 
 /**
@@ -63,11 +77,12 @@ function frame(code) {
   const head = document.createElement("div");
   const language = document.createElement("span");
   box.className = "code";
-  language.textContent = code.dataset.language ?? "";
+  box.dataset.language = code.dataset.language ?? "";
+  language.textContent = box.dataset.language;
   head.append(language, copyButton(say("copy_code"), () => code.textContent));
   code.replaceWith(box);
   box.append(head, code);
-  scrolls(code, code.dataset.language ?? say("code"));
+  scrolls(code, say("code"));
 }
 
 function scrollable(table) {

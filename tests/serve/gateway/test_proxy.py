@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fairlead_serve.gateway.watching import Silence
 from fairlead_serve.gateway.upstream import Answer as UpstreamAnswer
+from fairlead_serve.gateway.watching import Silence
 from tests.serve.gateway.client import Answer
 from tests.serve.gateway.upstream import (
     DONE,

@@ -3,9 +3,10 @@
 Each route is a translation: its request into a `TurnRequest`, the text of the turn into its own form.
 """
 
+import contextlib
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 from urllib.parse import parse_qs
@@ -22,7 +23,7 @@ from fairlead_serve.gateway.auth import caller_of
 from fairlead_serve.gateway.backends import RoutingTable
 from fairlead_serve.gateway.bare import BareRoute, form_body, json_body
 from fairlead_serve.gateway.form import Form
-from fairlead_serve.gateway.inbound import decode, read_body
+from fairlead_serve.gateway.inbound import ClientGone, decode, read_body
 from fairlead_serve.gateway.items import Item, message, parse_items, text_of, user_message
 from fairlead_serve.gateway.routes.responses import send_json
 from fairlead_serve.gateway.turn_request import TurnRequest
@@ -159,37 +160,39 @@ class Compat:
         """POST /v1/code/chat_stream: a form, answered as bare text; the first time after the conversation's id."""
         prompt, given = await self._prompt(scope, receive)
         owner = caller_of(scope).owner
-        opening = b""
+        request = TurnRequest([user_message(prompt)], {}, store=False)
         if given:
             conversation = _conversation_of(given)
             await self._stored(self.store.get_conversation(owner, conversation))
-        else:
-            new = uuid.uuid4()
-            conversation = _conversation_of(str(new))
-            await self._begin(owner, prompt, [], id=conversation)
-            opening = f"conversation_id:{new}\n---\n".encode()
-        stream = TextStream(send, str.encode, opening=opening)
-        request = TurnRequest([user_message(prompt)], {}, conversation=conversation, store=False)
-        try:
-            await self._stream(scope, receive, request, stream)
-        except ApiError:
-            if not given:
-                await self._stored(self.store.delete_conversation(owner, conversation))
-            raise
+            request = replace(request, conversation=conversation)
+            return await self._stream(scope, receive, request, TextStream(send, str.encode))
+        new = uuid.uuid4()
+        opening = f"conversation_id:{new}\n---\n".encode()
+        async with self._begun(owner, prompt, [], id=_conversation_of(str(new))) as conversation:
+            request = replace(request, conversation=conversation)
+            return await self._stream(scope, receive, request, TextStream(send, str.encode, opening=opening))
 
     async def new_message(self, scope: Scope, receive: Receive, send: Send) -> None:
         """POST /chat/new/message/: JSON, answered whole or as events."""
         asked = decode(await self._read(scope, receive), _message_decoder)
         owner = caller_of(scope).owner
         history = parse_items(asked.history, param="history")
-        conversation = await self._continued(owner, asked.prompt, history)
         options = {"max_output_tokens": asked.max_tokens, "temperature": asked.temperature, "top_p": asked.top_p}
         request = TurnRequest(
             [user_message(asked.prompt)],
             {key: value for key, value in options.items() if value is not None},
-            conversation=conversation,
             store=False,
         )
+        latest = await self._latest(owner, history)
+        if latest is not None:
+            return await self._reply(scope, receive, send, asked, replace(request, conversation=latest), history)
+        async with self._begun(owner, asked.prompt, history, id=_conversation_of(str(uuid.uuid4()))) as new:
+            return await self._reply(scope, receive, send, asked, replace(request, conversation=new), history)
+
+    async def _reply(
+        self, scope: Scope, receive: Receive, send: Send, asked: _Message, request: TurnRequest, history: list[Item]
+    ) -> None:
+        """The answer to /chat/new/message/, in the form that `asked` wants it in."""
         if asked.stream:
             mark = uuid.uuid4().hex
             stream = TextStream(
@@ -224,7 +227,8 @@ class Compat:
             send,
             lambda text: _data({"content": text}),
             closing=sse.DONE,
-            failure=lambda why: _data({"error": why}),
+            # Without the end mark an EventSource connects again, and asks again.
+            failure=lambda why: _data({"error": why}) + sse.DONE,
         )
         await self._stream(scope, receive, request, stream)
 
@@ -294,21 +298,27 @@ class Compat:
             raise ApiError(422, "the form field 'prompt' is required", param="prompt")
         return fields["prompt"], fields.get("conversation_id", "")
 
-    async def _continued(self, owner: str, prompt: str, history: list[Item]) -> str:
-        """The conversation that `history` is the whole of, if it is the latest one; else a new one that begins so."""
+    async def _latest(self, owner: str, history: list[Item]) -> str | None:
+        """The latest conversation, if `history` is the whole of it."""
         if history:
             latest = await self._stored(self.store.list_conversations(owner, limit=1))
             for conversation in latest.data:
                 said = await self._stored(self.store.history(owner, conversation.id))
                 if _messages(said) == _messages(history):
                     return str(conversation.id)
-        new = _conversation_of(str(uuid.uuid4()))
-        await self._begin(owner, prompt, history, id=new)
-        return new
+        return None
 
-    async def _begin(self, owner: str, prompt: str, items: list[Item], *, id: str) -> None:  # noqa: A002
+    @contextlib.asynccontextmanager
+    async def _begun(self, owner: str, prompt: str, items: list[Item], *, id: str) -> AsyncIterator[str]:  # noqa: A002
+        """A new conversation that begins with `items`; without a trace where the block fails and adds nothing to it."""
         title = prompt.strip()[:_TITLE_CHARACTERS]
         await self._stored(self.store.create_conversation(owner, id, metadata={"title": title}, items=items))
+        try:
+            yield id
+        except (ApiError, ClientGone):
+            if len(await self._stored(self.store.history(owner, id))) == len(items):
+                await self._stored(self.store.delete_conversation(owner, id))
+            raise
 
     async def _stored(self, call: Awaitable[T]) -> T:
         try:

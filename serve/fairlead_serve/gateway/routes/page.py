@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
-from pygments.formatters import HtmlFormatter
 
 from fairlead_serve import __version__
 from fairlead_serve.errors import ApiError
@@ -74,7 +73,6 @@ _decoder = msgspec.json.Decoder(_Markdown)
 def create_router() -> APIRouter:
     router = APIRouter(tags=["page"])
     known = {one.name: _File(one.name, one.read_bytes()) for one in files("fairlead_serve").joinpath("page").iterdir()}
-    known["highlight.css"] = _File("highlight.css", _highlight_css().encode())
     page = known.pop("index.html")
     # One at a time: more would not be done sooner, and each takes its share of the time of every stream.
     rendering = asyncio.Semaphore(1)
@@ -99,9 +97,3 @@ def create_router() -> APIRouter:
             return {"html": await asyncio.to_thread(markdown.render, text)}
 
     return router
-
-
-def _highlight_css() -> str:
-    """The colours of code: a light style, and a dark one for browsers that prefer it."""
-    light, dark = (HtmlFormatter(style=name).get_style_defs("pre") for name in ("default", "github-dark"))
-    return f"{light}\n@media (prefers-color-scheme: dark) {{\n{dark}\n}}\n"
