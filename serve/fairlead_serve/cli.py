@@ -91,6 +91,7 @@ def serve(
 
         def announce(started: Started) -> None:
             _say(f"\nReady: {started.url}/v1  ({', '.join(started.models)})")
+            _say(f"Chat:  {started.url}/ in a browser, or: fairlead chat --url {started.url}/v1")
             _say(f"Try:   {_curl(started.url, models[0])}")
             _say(f"Log:   {started.log}")
             if started.engines is not None:

@@ -119,7 +119,7 @@ def create_gateway(
         ]
     )
     for router in (
-        responses.create_router(store, background),
+        responses.create_router(store, background, quiet_seconds=times.keep_alive_comment_seconds),
         conversations.create_router(store, times, sizes),
         models.create_router(table),
         compat.create_router(store, table),

@@ -14,7 +14,8 @@ from fairlead_serve.errors import ApiError, ConfigurationError
 from fairlead_serve.keys import Key, KeyFile, digest_of
 
 _logger = logging.getLogger(__name__)
-_CALLER = "fairlead.caller"
+CALLER = "fairlead.caller"
+"""Where a request's scope holds who sent it."""
 # What needs no key: the page and what it is made of, documentation, and what operates the gateway. /internal/load
 # has a token of its own.
 _OPEN_PATHS = frozenset({"/", "/livez", "/readyz", "/health", "/metrics", "/docs", "/openapi.json", "/internal/load"})
@@ -141,20 +142,20 @@ class Authentication:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             if self._ring is None:
-                scope[_CALLER] = ANONYMOUS
+                scope[CALLER] = ANONYMOUS
             elif not _is_open(scope):
                 secret = _secret(scope)
                 caller = self._ring.find(secret)
                 if caller is None:
                     await send_error(send, _refusal(scope, secret))
                     return
-                scope[_CALLER] = caller
+                scope[CALLER] = caller
         await self._application(scope, receive, send)
 
 
 def caller_of(scope: Mapping[str, object]) -> Caller:
     """Who sent the request of `scope`, which has been through Authentication."""
-    caller = scope[_CALLER]
+    caller = scope[CALLER]
     assert isinstance(caller, Caller)  # noqa: S101 - only Authentication writes it
     return caller
 

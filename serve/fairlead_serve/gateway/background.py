@@ -9,7 +9,7 @@ from typing import Any
 from fairlead_serve.asgi import Message, Scope
 from fairlead_serve.conversations import Store
 from fairlead_serve.errors import ApiError, StoreError
-from fairlead_serve.gateway.auth import caller_of
+from fairlead_serve.gateway.auth import CALLER, caller_of
 from fairlead_serve.gateway.inbound import ClientGone
 from fairlead_serve.gateway.turns import Event, Turn
 from fairlead_serve.gateway.upstream import Headers
@@ -42,8 +42,8 @@ class Broadcast:
         self._ended = True
         self._wake()
 
-    async def follow(self, *, after: int = -1) -> AsyncIterator[Event]:
-        """Every event with a number above `after`, as they come, until the last."""
+    async def follow(self, *, after: int = -1, quiet_seconds: float | None = None) -> AsyncIterator[Event | None]:
+        """Every event with a number above `after`, as they come, until the last; None after each silence."""
         at = after + 1
         while True:
             more = self._more
@@ -52,7 +52,11 @@ class Broadcast:
                 at += 1
             if self._ended:
                 return
-            await more.wait()
+            try:
+                async with asyncio.timeout(quiet_seconds):
+                    await more.wait()
+            except TimeoutError:
+                yield None
 
     def _wake(self) -> None:
         self._more.set()
@@ -67,7 +71,7 @@ class _Running:
         self.cancelled = asyncio.Event()
         self._turn = turn
         # The request that began it has been answered: of its scope only who asked is left.
-        self._scope: dict[str, Any] = {"type": "http", "headers": [], "fairlead.caller": caller_of(scope)}
+        self._scope: dict[str, Any] = {"type": "http", "headers": [], CALLER: caller_of(scope)}
 
     async def run(self) -> None:
         try:

@@ -103,18 +103,17 @@ def _rates(caller: Caller, standing: Standing) -> Iterator[_Rate]:
 
 
 def _refusal(caller: Caller, full: Limit, rates: Sequence[_Rate]) -> ApiError:
-    code, seconds = "concurrency_exceeded", 1
-    message = (
-        f"the key {caller.name} has {caller.concurrent_requests} requests at once already; try again when one ends"
-    )
-    for rate in rates:
-        if rate.unit == full:
-            code = "rate_limit_exceeded"
-            # The next whole second after it: who comes back then is not a moment early.
-            seconds = math.floor(rate.window.seconds_until_below(rate.limit)) + 1
-            message = f"the key {caller.name} is at its limit of {rate.limit} {full} a minute; try again in {seconds} s"
+    # The next whole second after all of them have room: who comes back then is not a moment early.
+    seconds = max((math.floor(rate.window.seconds_until_below(rate.limit)) + 1 for rate in rates), default=1)
     headers = {name.decode(): value.decode() for rate in rates for name, value in rate.headers()}
-    return ApiError(429, message, code=code, headers={"retry-after": str(seconds), **headers})
+    headers["retry-after"] = str(seconds)
+    if full == "concurrency":
+        most = caller.concurrent_requests
+        message = f"the key {caller.name} has {most} requests at once already; try again when one of them has ended"
+        return ApiError(429, message, code="concurrency_exceeded", headers=headers)
+    limit = caller.requests_per_minute if full == "requests" else caller.tokens_per_minute
+    message = f"the key {caller.name} is at its limit of {limit} {full} a minute; try again in {seconds} s"
+    return ApiError(429, message, code="rate_limit_exceeded", headers=headers)
 
 
 def _duration(seconds: float) -> bytes:

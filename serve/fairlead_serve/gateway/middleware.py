@@ -12,6 +12,7 @@ from typing import Any
 
 from fairlead_serve.asgi import ASGIApp, Message, Receive, Scope, Send, send_error
 from fairlead_serve.errors import ApiError
+from fairlead_serve.gateway.auth import ANONYMOUS, CALLER
 from fairlead_serve.gateway.inbound import ClientGone
 from fairlead_serve.gateway.lifecycle import Lifecycle
 from fairlead_serve.logs import AccessLog
@@ -77,6 +78,8 @@ class RequestContext:
         }
         if model := scope.get("fairlead.model"):
             event["model"] = model
+        if (caller := scope.get(CALLER)) is not None and caller is not ANONYMOUS:
+            event["key"] = caller.name
         self._access_log.write(event)
 
 

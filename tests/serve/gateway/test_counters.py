@@ -1,7 +1,7 @@
 """What limits count by, in memory and on a clock of the test."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairlead_serve.gateway.auth import Caller
@@ -142,6 +142,7 @@ async def test_after_two_minutes_everything_is_forgotten_but_who_is_still_there(
 _STEPS = st.lists(st.tuples(st.floats(0, 150), st.integers(0, 300)), max_size=40)
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.integers(1, 20), st.integers(1, 1000), _STEPS)
 async def test_who_waits_as_long_as_was_said_is_let_in(
     requests: int, tokens: int, steps: list[tuple[float, int]]
@@ -163,6 +164,7 @@ async def test_who_waits_as_long_as_was_said_is_let_in(
         standing.end(took)
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.integers(1, 20), st.lists(st.floats(0, 20), max_size=100))
 async def test_no_minute_of_the_clock_has_more_requests_than_the_limit(limit: int, pauses: list[float]) -> None:
     clock = Clock()

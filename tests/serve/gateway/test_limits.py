@@ -203,6 +203,16 @@ async def test_who_comes_back_when_told_is_let_in() -> None:
     assert now > 6000 + 120
 
 
+async def test_who_is_over_two_limits_is_told_of_the_longer_wait() -> None:
+    limits = Limits("memory://")
+    limits._counters = LocalCounters(clock=lambda: 6050.0)  # 10 s before a minute ends
+    who = caller(requests_per_minute=1, tokens_per_minute=100)
+    await ended(limits, await limits.admit(who), tokens=200)
+    error = await refusal(limits, who)
+    assert "1 requests a minute; try again in 41 s" in error.message
+    assert error.headers["retry-after"] == "41"
+
+
 @pytest.mark.parametrize(
     ("seconds", "written"),
     [

@@ -183,25 +183,17 @@ class Compat:
             {key: value for key, value in options.items() if value is not None},
             store=False,
         )
-        latest = await self._latest(owner, history)
-        if latest is not None:
-            return await self._reply(scope, receive, send, asked, replace(request, conversation=latest), history)
-        async with self._begun(owner, asked.prompt, history, id=_conversation_of(str(uuid.uuid4()))) as new:
-            return await self._reply(scope, receive, send, asked, replace(request, conversation=new), history)
-
-    async def _reply(
-        self, scope: Scope, receive: Receive, send: Send, asked: _Message, request: TurnRequest, history: list[Item]
-    ) -> None:
-        """The answer to /chat/new/message/, in the form that `asked` wants it in."""
-        if asked.stream:
-            mark = uuid.uuid4().hex
-            stream = TextStream(
-                send,
-                lambda text: _data({"text": text, "message_id": mark}),
-                failure=lambda why: _data({"text": "", "message_id": mark, "error": why}),
-            )
-            return await self._stream(scope, receive, request, stream)
-        answer = await self._whole(scope, receive, request)
+        async with self._continued(owner, asked.prompt, history) as conversation:
+            request = replace(request, conversation=conversation)
+            if asked.stream:
+                mark = uuid.uuid4().hex
+                stream = TextStream(
+                    send,
+                    lambda text: _data({"text": text, "message_id": mark}),
+                    failure=lambda why: _data({"text": "", "message_id": mark, "error": why}),
+                )
+                return await self._stream(scope, receive, request, stream)
+            answer = await self._whole(scope, receive, request)
         if asked.stream is False:
             event = _data({"text": answer.text, "message_id": uuid.uuid4().hex})
             return await _send_events(send, event, answer.headers)
@@ -307,6 +299,16 @@ class Compat:
                 if _messages(said) == _messages(history):
                     return str(conversation.id)
         return None
+
+    @contextlib.asynccontextmanager
+    async def _continued(self, owner: str, prompt: str, history: list[Item]) -> AsyncIterator[str]:
+        """The conversation that `history` is the whole of, if it is the latest one; else a new one that begins so."""
+        latest = await self._latest(owner, history)
+        if latest is not None:
+            yield latest
+            return
+        async with self._begun(owner, prompt, history, id=_conversation_of(str(uuid.uuid4()))) as new:
+            yield new
 
     @contextlib.asynccontextmanager
     async def _begun(self, owner: str, prompt: str, items: list[Item], *, id: str) -> AsyncIterator[str]:  # noqa: A002

@@ -28,11 +28,15 @@ def create_router(table: RoutingTable) -> APIRouter:
 
 
 def _card(name: str, backend: Backend) -> dict[str, Any]:
-    """OpenAI's model object; `root` tells an alias from the name it stands for, as vLLM's does."""
+    """OpenAI's model object, and `root`, which tells an alias from the name it stands for, as vLLM's does.
+
+    `tasks`, where they are known, are vLLM's names for what the model can do: `generate`, `embed`, ...
+    """
     return {
         "id": name,
         "object": "model",
         "created": backend.created,
         "owned_by": "fairlead",
         "root": backend.name,
+        **({"tasks": list(backend.tasks)} if backend.tasks else {}),
     }

@@ -23,6 +23,7 @@ from fairlead_serve.gateway.upstream import Headers
 from fairlead_serve.settings import Sizes, Times
 
 _PATH = "/v1/responses"
+_UNFINISHED = frozenset({"queued", "in_progress"})
 _SCHEMA = {
     "model": {"type": "string"},
     "input": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "object"}}]},
@@ -97,7 +98,7 @@ class CreateResponse:
             broadcast = self._background.start(turn, scope)
             response: Response = JSONResponse(turn.body)
             if request.stream:
-                response = _streaming(broadcast.follow())
+                response = _streaming(broadcast.follow(quiet_seconds=self._times.keep_alive_comment_seconds))
             await response(scope, receive, send)
         elif request.stream:
             stream = EventStream(send)
@@ -128,7 +129,8 @@ def create_routes(create: CreateResponse) -> list[BareRoute]:
     ]
 
 
-def create_router(store: Store, background: Background) -> APIRouter:
+def create_router(store: Store, background: Background, *, quiet_seconds: float) -> APIRouter:
+    """`quiet_seconds`: the silence on a stream after which a comment is sent."""
     router = APIRouter(tags=["responses"])
 
     @router.get(_PATH + "/{response_id}", summary="Get a response")
@@ -144,7 +146,10 @@ def create_router(store: Store, background: Background) -> APIRouter:
             return JSONResponse(found.body)
         broadcast = background.broadcast(response_id)
         if broadcast is not None:
-            return _streaming(broadcast.follow(after=starting_after))
+            return _streaming(broadcast.follow(after=starting_after, quiet_seconds=quiet_seconds))
+        if found.status in _UNFINISHED:
+            message = "it is being answered at another place; ask for it without stream until it has ended"
+            raise ApiError(409, message, code="response_unfinished")
         return _streaming(_replay(found.body, after=starting_after))
 
     @router.delete(_PATH + "/{response_id}", summary="Delete a response")
@@ -167,9 +172,9 @@ def create_router(store: Store, background: Background) -> APIRouter:
         if not found.body.get("background"):
             message = "only responses in the background can be cancelled; of others, close the connection"
             raise ApiError(400, message, code="not_in_background")
-        if not await background.cancel(response_id) and found.status in {"queued", "in_progress"}:
+        if not await background.cancel(response_id) and found.status in _UNFINISHED:
             # It runs in another gateway, which looks.
-            await store.finish_response(owner, response_id, {**found.body, "status": "cancelled"}, output=[])
+            await store.update_response(owner, response_id, {**found.body, "status": "cancelled"})
         return (await store.get_response(owner, response_id)).body
 
     return router
@@ -187,12 +192,13 @@ async def send_json(send: Send, answer: Mapping[str, Any], headers: Headers = ()
     await send({"type": "http.response.body", "body": body})
 
 
-def _streaming(events: AsyncIterator[Event]) -> StreamingResponse:
+def _streaming(events: AsyncIterator[Event | None]) -> StreamingResponse:
     headers = {name.decode(): value.decode() for name, value in sse.HEADERS}
-    return StreamingResponse((encode_event(event) async for event in events), headers=headers)
+    written = (sse.KEEP_ALIVE if event is None else encode_event(event) async for event in events)
+    return StreamingResponse(written, headers=headers)
 
 
-async def _replay(body: Event, *, after: int) -> AsyncIterator[Event]:
+async def _replay(body: Event, *, after: int) -> AsyncIterator[Event | None]:
     """A finished response as a stream: its events were not kept, so each item comes whole."""
     begun = {**body, "status": "in_progress", "output": [], "usage": None, "completed_at": None}
     events: list[Event] = [{"type": "response.created", "response": begun}]
