@@ -45,6 +45,15 @@ def gateway_table(figures: Figures) -> str:
     return f"{align(rows)}\n\n{align(ratios)}"
 
 
+def limits_table(figures: Figures) -> str:
+    """The counters of keys' limits against the library that does the same."""
+    rows = [["limits of keys, in memory", "own", "library", "own / library"]]
+    for keys, label in (("1", "one key"), ("1000", "1000 keys")):
+        names = (f"limits_own_us_{keys}_keys", f"limits_library_us_{keys}_keys", f"limits_own_to_library_{keys}_keys")
+        rows.append([f"CPU us a request, {label}", *(_shown(figures[name]) for name in names)])
+    return align(rows)
+
+
 def stack_table(figures: Figures) -> str:
     """The whole stack and plain vLLM, side by side."""
 

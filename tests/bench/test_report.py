@@ -6,6 +6,7 @@ from bench import report
 from bench.__main__ import parse_arguments
 from bench.figures import Cost, Rate
 from bench.gateway import GatewayResult
+from bench.limits import LimitsResult
 from bench.gateway import Measured as GatewayMeasured
 from bench.load import Requests, Streaming
 from bench.machine import processor_name
@@ -93,6 +94,14 @@ def test_a_stream_without_its_usage_has_no_tokens(body: bytes, why: str) -> None
 def test_a_quick_plan_is_shorter_and_given_seconds_win() -> None:
     assert make_plan(seconds=None, quick=True).seconds < make_plan(seconds=None, quick=False).seconds
     assert make_plan(seconds=9, quick=True).seconds == 9
+
+
+def test_the_counters_of_limits_stand_beside_the_library_with_their_ratio() -> None:
+    costs = {("own", 1): 1.0, ("library", 1): 4.0, ("own", 1000): 2.0, ("library", 1000): 20.0}
+    figures = LimitsResult(costs).figures()
+    assert figures["limits_own_to_library_1_keys"] == pytest.approx(0.25)
+    assert figures["limits_own_to_library_1000_keys"] == pytest.approx(0.1)
+    assert "1000 keys" in report.limits_table(figures)
 
 
 def test_everything_is_measured_unless_one_part_is_named() -> None:

@@ -111,6 +111,7 @@ class ChatEvents:
         self._open: Item | None = None
         self._tools: dict[int, Item] = {}
         self._status = "completed"
+        self._finished = False
         self._usage: dict[str, Any] | None = None
 
     def feed(self, chunk: Mapping[str, Any]) -> Iterator[Event]:
@@ -130,12 +131,14 @@ class ChatEvents:
                 yield from self._text("message", "output_text", delta["content"])
             for call in delta.get("tool_calls") or ():
                 yield from self._call(call)
-            if choice.get("finish_reason") == "length":
+            reason = choice.get("finish_reason")
+            self._finished = self._finished or bool(reason)
+            if reason == "length":
                 self._status = "incomplete"
 
     def end(self) -> Iterator[Event]:
-        """The events at the end of the stream."""
-        if not self._response:
+        """The events at the end of the stream; none where no reason was given for it, as when Ollama fails midway."""
+        if not self._finished:
             return
         yield from self._close()
         reason = {"reason": "max_output_tokens"} if self._status == "incomplete" else None

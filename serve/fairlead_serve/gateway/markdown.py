@@ -44,7 +44,7 @@ _LANGUAGES = {
 }  # fmt: skip
 # Those by all the names that they go by. Pygments itself would look for plugins whenever it does not know a name.
 _NAMES = {
-    **{alias: names[0] for _, names, *_ in get_all_lexers(plugins=False) if _LANGUAGES & {*names[:1]} for alias in names},
+    **{alias: names[0] for _, names, *_ in get_all_lexers(plugins=False) for alias in names if names[0] in _LANGUAGES},
     "jsonc": "json", "kt": "kotlin", "node": "javascript", "patch": "diff", "yml": "yaml",
 }  # fmt: skip
 _TAGS = {

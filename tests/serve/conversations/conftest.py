@@ -9,7 +9,7 @@ import pytest
 import uvloop
 
 from tests.postgres import URL_VARIABLE, Postgres, binaries, schema
-from tests.serve.conversations.world import World
+from tests.serve.conversations.world import Closing, World
 
 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, Callable[[], uvloop.Loop]]:
@@ -48,8 +48,14 @@ async def url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[s
 
 
 @pytest.fixture
-async def world(url: str) -> AsyncIterator[World]:
+async def closing() -> AsyncIterator[Closing]:
     async with contextlib.AsyncExitStack() as stack:
-        world = World(url, stack)
-        await world.store()
-        yield world
+        yield Closing(stack)
+
+
+@pytest.fixture
+async def world(url: str, closing: Closing) -> World:
+    """A store on an empty database."""
+    world = World(url, closing)
+    await world.store()
+    return world

@@ -10,7 +10,7 @@ import pytest
 from fairlead_serve.conversations import Keeper, Store
 from fairlead_serve.errors import ConfigurationError, NotStored, StoreUnavailable
 from tests.postgres import Postgres
-from tests.serve.conversations.world import OWNER, START, Clock, begin, messages
+from tests.serve.conversations.world import OWNER, START, Clock, Closing, begin, messages
 
 DAY = 24 * 60 * 60.0
 
@@ -66,19 +66,20 @@ async def run(keeper: Keeper) -> None:
         await keeper.run()
 
 
-async def test_a_store_that_is_away_is_tried_again_ever_more_rarely(sqlite: str) -> None:
-    store = Flaky(sqlite, ["gone"] * 9)
+async def test_a_store_that_is_away_is_tried_again_ever_more_rarely(sqlite: str, closing: Closing) -> None:
+    store = closing(Flaky(sqlite, ["gone"] * 9))
     pauses = Pauses(Clock(), most=10)
     await run(Keeper(store, ttl_days=None, pause=pauses))
     assert pauses.seconds == [0.5, 1, 2, 4, 8, 16, 30, 30, 30, 60]
     await store.ping()
-    await store.close()
 
 
-async def test_trouble_is_logged_once_for_every_change(sqlite: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_trouble_is_logged_once_for_every_change(
+    sqlite: str, caplog: pytest.LogCaptureFixture, closing: Closing
+) -> None:
     caplog.set_level(logging.INFO, "fairlead_serve")
     troubles = ["refused", "refused", "starting up", "", "", "slow", "slow", "", ""]
-    store = Flaky(sqlite, troubles)
+    store = closing(Flaky(sqlite, troubles))
     await run(Keeper(store, ttl_days=None, pause=Pauses(Clock(), most=8)))
     assert [record.getMessage() for record in caplog.records] == [
         "conversations cannot be kept: refused",
@@ -87,7 +88,6 @@ async def test_trouble_is_logged_once_for_every_change(sqlite: str, caplog: pyte
         "conversations cannot be kept: slow",
         "conversations can be kept again",
     ]
-    await store.close()
 
 
 async def test_a_wrong_configuration_is_not_tried_again(tmp_path: Path) -> None:
@@ -98,9 +98,11 @@ async def test_a_wrong_configuration_is_not_tried_again(tmp_path: Path) -> None:
     assert pauses.seconds == []
 
 
-async def test_a_gateway_starts_without_its_database_and_has_it_when_it_comes(postgres: Postgres) -> None:
+async def test_a_gateway_starts_without_its_database_and_has_it_when_it_comes(
+    postgres: Postgres, closing: Closing
+) -> None:
     postgres.stop()
-    store = Store(postgres.url)
+    store = closing(Store(postgres.url))
     away = asyncio.Event()
     back = asyncio.Event()
 
@@ -119,12 +121,11 @@ async def test_a_gateway_starts_without_its_database_and_has_it_when_it_comes(po
     with pytest.raises(_Enough):
         await keeping
     await store.create_conversation(OWNER, "c", metadata={})
-    await store.close()
 
 
-async def test_responses_that_lost_their_gateway_fail_within_a_minute(url: str) -> None:
+async def test_responses_that_lost_their_gateway_fail_within_a_minute(url: str, closing: Closing) -> None:
     clock = Clock()
-    store = Store(url, clock=clock)
+    store = closing(Store(url, clock=clock))
     await store.open()
     await begin(store, "r", "asked", deadline=START + 90)
     statuses: list[str] = []
@@ -138,12 +139,11 @@ async def test_responses_that_lost_their_gateway_fail_within_a_minute(url: str) 
 
     await run(Keeper(store, ttl_days=None, clock=clock, pause=pause))
     assert statuses == ["in_progress", "in_progress", "failed", "failed"]
-    await store.close()
 
 
-async def test_what_has_expired_is_deleted_batch_by_batch_every_hour(sqlite: str) -> None:
+async def test_what_has_expired_is_deleted_batch_by_batch_every_hour(sqlite: str, closing: Closing) -> None:
     clock = Clock()
-    store = Store(sqlite, clock=clock)
+    store = closing(Store(sqlite, clock=clock))
     await store.open()
     for number in range(3):
         await store.create_conversation(OWNER, f"c{number}", metadata={}, items=messages("a"))
@@ -154,12 +154,11 @@ async def test_what_has_expired_is_deleted_batch_by_batch_every_hour(sqlite: str
     await run(Keeper(store, ttl_days=2, clock=clock, pause=pauses))
     assert (await store.list_conversations(OWNER)).data == []
     assert [index for index, seconds in enumerate(pauses.seconds) if seconds < 60] == [60, 121]
-    await store.close()
 
 
-async def test_nothing_expires_without_a_bound(sqlite: str) -> None:
+async def test_nothing_expires_without_a_bound(sqlite: str, closing: Closing) -> None:
     clock = Clock()
-    store = Store(sqlite, clock=clock)
+    store = closing(Store(sqlite, clock=clock))
     await store.open()
     await store.create_conversation(OWNER, "c", metadata={})
     clock.now += 10_000 * DAY
@@ -167,4 +166,3 @@ async def test_nothing_expires_without_a_bound(sqlite: str) -> None:
     assert (await store.get_conversation(OWNER, "c")).created_at == START
     with pytest.raises(NotStored):
         await store.get_conversation(OWNER, "other")
-    await store.close()

@@ -13,15 +13,14 @@ from fairlead_serve.conversations import Store
 from fairlead_serve.conversations.database import Database
 from fairlead_serve.conversations.schema import metadata
 from fairlead_serve.errors import ConfigurationError
-from tests.serve.conversations.world import OWNER, messages, names
+from tests.serve.conversations.world import OWNER, Closing, messages, names
 
 
 @pytest.fixture
-async def database(url: str) -> Any:
-    database = Database(url)
+async def database(url: str, closing: Closing) -> Database:
+    database = closing(Database(url))
     await database.open()
-    yield database
-    await database.close()
+    return database
 
 
 async def test_the_migrations_lead_to_the_schema(database: Database) -> None:
@@ -42,25 +41,22 @@ async def test_the_comparison_sees_what_is_missing(database: Database) -> None:
     assert [difference[0] for difference in await database.write(work)] == ["add_index"]
 
 
-async def test_opening_twice_does_nothing(url: str) -> None:
-    for number in range(2):
-        store = Store(url)
-        await store.open()
-        if number == 0:
-            await store.create_conversation(OWNER, "c", metadata={}, items=messages("a"))
-        assert names(await store.history(OWNER, "c")) == ["a"]
-        await store.close()
+async def test_opening_twice_does_nothing(url: str, closing: Closing) -> None:
+    first, second = closing(Store(url)), closing(Store(url))
+    await first.open()
+    await first.create_conversation(OWNER, "c", metadata={}, items=messages("a"))
+    await first.open()
+    await second.open()
+    assert names(await first.history(OWNER, "c")) == names(await second.history(OWNER, "c")) == ["a"]
 
 
-async def test_stores_that_open_one_empty_database_at_once_all_succeed(url: str) -> None:
-    stores = [Store(url) for _ in range(6)]
+async def test_stores_that_open_one_empty_database_at_once_all_succeed(url: str, closing: Closing) -> None:
+    stores = [closing(Store(url)) for _ in range(6)]
     await asyncio.gather(*(store.open() for store in stores))
     await asyncio.gather(
         *(store.create_conversation(OWNER, f"c{number}", metadata={}) for number, store in enumerate(stores))
     )
     assert len((await stores[0].list_conversations(OWNER)).data) == 6
-    for store in stores:
-        await store.close()
 
 
 async def test_a_database_of_a_newer_release_is_refused(database: Database, url: str) -> None:

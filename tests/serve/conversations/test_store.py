@@ -7,7 +7,19 @@ import pytest
 
 from fairlead_serve.conversations import Store
 from fairlead_serve.errors import NotStored, StoreUnavailable
-from tests.serve.conversations.world import LATER, OTHER, OWNER, START, World, begin, body, messages, names, turn
+from tests.serve.conversations.world import (
+    LATER,
+    OTHER,
+    OWNER,
+    START,
+    Closing,
+    World,
+    begin,
+    body,
+    messages,
+    names,
+    turn,
+)
 
 # Each with the owner that it is made for, on the conversation `c` and the response `r` of OWNER.
 CALLS: dict[str, Callable[[Store, str], Awaitable[object]]] = {
@@ -96,8 +108,10 @@ async def test_owners_list_their_own(inhabited: Store) -> None:
 
 
 @pytest.mark.parametrize("call", [*CALLS, *ANSWERING])
-async def test_nothing_is_answered_before_the_store_is_open_or_after_it_is_closed(url: str, call: str) -> None:
-    store = Store(url)
+async def test_nothing_is_answered_before_the_store_is_open_or_after_it_is_closed(
+    url: str, closing: Closing, call: str
+) -> None:
+    store = closing(Store(url))
     calls = {**CALLS, **ANSWERING}
     with pytest.raises(StoreUnavailable, match="not open"):
         await calls[call](store, OWNER)

@@ -2,9 +2,12 @@
 
 import contextlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from fairlead_serve.conversations import Item, Store
+from fairlead_serve.conversations.database import Database
+
+S = TypeVar("S", bound=Store | Database)
 
 OWNER = "team-a"
 OTHER = "team-b"
@@ -23,14 +26,25 @@ class Clock:
         return self.now
 
 
-class World:
-    """Opens stores on the database at `url`, and closes them with the test."""
+class Closing:
+    """Closes with the test what it was called with."""
 
-    def __init__(self, url: str, stack: contextlib.AsyncExitStack) -> None:
+    def __init__(self, stack: contextlib.AsyncExitStack) -> None:
+        self._stack = stack
+
+    def __call__(self, one: S) -> S:
+        self._stack.push_async_callback(one.close)
+        return one
+
+
+class World:
+    """Opens stores on the database at `url`."""
+
+    def __init__(self, url: str, closing: Closing) -> None:
         self.url = url
         self.clock = Clock()
         self.stores: list[Store] = []
-        self._stack = stack
+        self._closing = closing
 
     @property
     def first(self) -> Store:
@@ -38,8 +52,7 @@ class World:
 
     async def store(self) -> Store:
         """One more store, with connections of its own."""
-        store = Store(self.url, clock=self.clock)
-        self._stack.push_async_callback(store.close)
+        store = self._closing(Store(self.url, clock=self.clock))
         await store.open()
         self.stores.append(store)
         return store

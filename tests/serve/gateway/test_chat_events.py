@@ -80,6 +80,10 @@ def test_a_stream_without_a_chunk_has_no_events() -> None:
     assert events_of() == []
 
 
+def test_a_stream_that_ends_without_a_reason_has_not_ended() -> None:
+    assert events_of(chunk({"content": "Hel"}), chunk({"content": ""}))[-1]["type"] == "response.output_text.delta"
+
+
 def test_the_transcript_of_the_events_is_the_output() -> None:
     transcript = Transcript()
     events = events_of(chunk({"content": "a"}), chunk({"content": "b"}, finish="stop"))

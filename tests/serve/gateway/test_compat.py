@@ -234,7 +234,7 @@ async def test_no_conversation_is_a_new_one(world: World, form: Any) -> None:
 
 async def test_a_conversation_outlives_its_gateway(world: World, tmp_path: Path) -> None:
     upstream = await world.upstream(Answering("ok"))
-    database = {"database_url": f"sqlite:///{tmp_path}/conversations.db"}
+    database: dict[str, Any] = {"database_url": f"sqlite:///{tmp_path}/conversations.db"}
     async with contextlib.AsyncExitStack() as stack:
         first = await World(stack).gateway(backend(upstream.url, kind="engine"), **database)
         conversation = await begun(first)
@@ -281,6 +281,25 @@ async def test_a_client_that_leaves_stops_the_engine_and_its_conversation_goes_o
     form = {"prompt": "two", "conversation_id": conversation}
     assert (await post(gateway, CODE_CHAT, data=form)).text == "half whole"
     assert asked(upstream)[-1] == ("user", "two")
+
+
+@pytest.mark.parametrize("path", [CODE_CHAT, NEW_MESSAGE])
+async def test_a_client_that_leaves_before_its_answer_leaves_nothing_behind(world: World, path: str) -> None:
+    left = asyncio.Event()
+
+    async def script(exchange: Exchange, _: Request) -> None:
+        client.leave()
+        await exchange.gone()
+        left.set()
+
+    gateway, _ = await serving(world, script)
+    client = await world.client(gateway)
+    body = b"prompt=one" if path == CODE_CHAT else b'{"prompt": "one", "stream": true}'
+    kind = "application/x-www-form-urlencoded" if path == CODE_CHAT else "application/json"
+    await client.request("POST", path, body, headers={"content-type": kind})
+    await left.wait()
+    await until(lambda: gateway.logged() != [])
+    assert (await world.get(gateway, "/v1/conversations")).json["data"] == []
 
 
 async def test_silence_adds_nothing_to_plain_text(world: World) -> None:

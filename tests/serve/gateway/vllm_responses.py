@@ -6,7 +6,7 @@ Written from vllm/entrypoints/openai/responses/ (`streaming_events.py`, `serving
 import asyncio
 import json
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tests.serve.gateway.upstream import END_OF_CHUNKS, Exchange, Request
@@ -15,8 +15,18 @@ RESPONSES = "/v1/responses"
 CREATED = 1_700_000_000
 
 
-def events(request: Any, text: Sequence[str], *, reasoning: Sequence[str] = (), cut: bool = False) -> Iterator[bytes]:
-    """The stream that answers the body `request`, one delta for each piece. `cut`: by `max_output_tokens`."""
+def events(
+    request: Any,
+    text: Sequence[str],
+    *,
+    reasoning: Sequence[str] = (),
+    calls: Mapping[str, Sequence[str]] = {},
+    cut: bool = False,
+) -> Iterator[bytes]:
+    """The stream that answers the body `request`, one delta for each piece. `cut`: by `max_output_tokens`.
+
+    `calls`: the pieces of the arguments of each function that is called, by its name.
+    """
     writer = _Writer(request)
     yield writer.event("response.created", response=writer.response("in_progress"))
     yield writer.event("response.in_progress", response=writer.response("in_progress"))
@@ -24,6 +34,8 @@ def events(request: Any, text: Sequence[str], *, reasoning: Sequence[str] = (), 
         yield from writer.reasoning(reasoning)
     if text:
         yield from writer.message(text)
+    for name, arguments in calls.items():
+        yield from writer.call(name, arguments)
     # Whatever the status, the type of the last event is this one.
     usage = _usage(len(text) + len(reasoning))
     yield writer.event(
@@ -32,7 +44,7 @@ def events(request: Any, text: Sequence[str], *, reasoning: Sequence[str] = (), 
 
 
 class Answering:
-    """A script that streams `text`, after `reasoning`. `hold` is waited for before the last piece of the text.
+    """A script that streams `text`, after `reasoning` and before `calls`. `hold` is waited for before the last piece of the text.
 
     `lost`: the stream breaks off there, as it does when the engine fails (vLLM then closes the connection).
     `left` counts the gateway's leaving in the hold.
@@ -42,12 +54,14 @@ class Answering:
         self,
         *text: str,
         reasoning: Sequence[str] = (),
+        calls: Mapping[str, Sequence[str]] = {},
         cut: bool = False,
         hold: asyncio.Event | None = None,
         lost: bool = False,
     ) -> None:
         self._text = text
         self._reasoning = reasoning
+        self._calls = calls
         self._cut = cut
         self._hold = hold
         self._lost = lost
@@ -57,7 +71,8 @@ class Answering:
         assert request.path == RESPONSES
         await exchange.begin_stream()
         deltas = 0
-        for event in events(request.json, self._text, reasoning=self._reasoning, cut=self._cut):
+        stream = events(request.json, self._text, reasoning=self._reasoning, calls=self._calls, cut=self._cut)
+        for event in stream:
             deltas += event.startswith(b"event: response.output_text.delta\n")
             if deltas == len(self._text) and await self._stops(exchange):
                 return
@@ -129,6 +144,22 @@ class _Writer:
         yield self._of(item, "response.output_text.done", text=whole["text"], logprobs=[])
         yield self._of(item, "response.content_part.done", part=whole)
         yield self._done({**item, "content": [whole], "status": "completed"})
+
+    def call(self, name: str, pieces: Sequence[str]) -> Iterator[bytes]:
+        arguments = "".join(pieces)
+        item: dict[str, Any] = {
+            "id": self._id("fc"),
+            "call_id": self._id("call"),
+            "name": name,
+            "type": "function_call",
+            "namespace": None,
+        }
+        yield self._added({**item, "arguments": "", "status": "in_progress"})
+        place = {"item_id": item["id"], "output_index": len(self._output)}
+        for piece in pieces:
+            yield self.event("response.function_call_arguments.delta", delta=piece, **place)
+        yield self.event("response.function_call_arguments.done", arguments=arguments, name=name, **place)
+        yield self._done({**item, "arguments": arguments, "status": "completed"})
 
     def response(self, status: str, *, usage: Any = None) -> Any:
         """The response object, as far as it is."""
