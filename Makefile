@@ -80,6 +80,6 @@ $(VENV)/.serve: pyproject.toml $(VENV)/.python
 
 $(VENV)/.dev: pyproject.toml $(VENV)/.serve
 	@$(call say,install what only tests need)
-	@$(BIN)/python -m pip install --quiet --editable '.[serve,dev]'
+	@$(BIN)/python -m pip install --quiet --editable '.[serve,operator,dev]'
 	@touch $@
 

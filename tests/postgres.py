@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -58,7 +58,7 @@ class Postgres:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if (self._folder / "data" / "postmaster.pid").exists():
+        if self.running:
             self.stop()
         shutil.rmtree(self._folder)
 
@@ -71,19 +71,27 @@ class Postgres:
         """End it as a crash would: nobody is waited for, and what was committed is kept."""
         self._run("pg_ctl", "stop", "--wait", "--mode=immediate")
 
+    @property
+    def running(self) -> bool:
+        return (self._folder / "data" / "postmaster.pid").exists()
+
     @contextlib.contextmanager
     def frozen(self) -> Iterator[None]:
         """While the block runs it takes connections and says nothing."""
-        number = int((self._folder / "data" / "postmaster.pid").read_text().splitlines()[0])
-        server = psutil.Process(number)
+        server = psutil.Process(int((self._folder / "data" / "postmaster.pid").read_text().splitlines()[0]))
+        server.suspend()
         family = [server, *server.children()]
-        for process in family:
-            process.send_signal(signal.SIGSTOP)
+        self._signal(family, signal.SIGSTOP)
         try:
             yield
         finally:
-            for process in family:
-                process.send_signal(signal.SIGCONT)
+            self._signal(family, signal.SIGCONT)
+
+    @staticmethod
+    def _signal(family: Sequence[psutil.Process], number: int) -> None:
+        for process in family:
+            with contextlib.suppress(psutil.NoSuchProcess):  # some of its workers come and go
+                process.send_signal(number)
 
     def _run(self, program: str, *arguments: str) -> None:
         user, group = (self._user.pw_uid, self._user.pw_gid) if self._user else (None, None)
@@ -108,11 +116,17 @@ class Postgres:
 async def schema(server: str) -> AsyncIterator[str]:
     """The URL of an empty schema of its own on the server at the URL `server`."""
     name = f"test_{secrets.token_hex(8)}"
+    await _execute(server, f"CREATE SCHEMA {name}")
+    try:
+        yield f"{server}{'&' if '?' in server else '?'}search_path={name}"
+    finally:
+        await _execute(server, f"DROP SCHEMA {name} CASCADE")
+
+
+async def _execute(server: str, statement: str) -> None:
     connection = await asyncpg.connect(server)
     try:
-        await connection.execute(f"CREATE SCHEMA {name}")
-        yield f"{server}{'&' if '?' in server else '?'}search_path={name}"
-        await connection.execute(f"DROP SCHEMA {name} CASCADE")
+        await connection.execute(statement)
     finally:
         await connection.close()
 

@@ -6,8 +6,8 @@ from bench import report
 from bench.__main__ import parse_arguments
 from bench.figures import Cost, Rate
 from bench.gateway import GatewayResult
-from bench.limits import LimitsResult
 from bench.gateway import Measured as GatewayMeasured
+from bench.limits import LimitsResult
 from bench.load import Requests, Streaming
 from bench.machine import processor_name
 from bench.plan import make_plan

@@ -24,7 +24,7 @@ def test_the_version_is_the_packages() -> None:
     assert run("--version") == (0, fairlead_serve.__version__ + "\n")
 
 
-@pytest.mark.parametrize("command", ["serve", "engine", "gateway", "models", "key"])
+@pytest.mark.parametrize("command", ["serve", "engine", "gateway", "models", "key", "chat"])
 def test_every_command_explains_itself(command: str) -> None:
     code, output = run(command, "--help")
     assert code == 0

@@ -23,12 +23,10 @@ class LineEditor:
         # Or each line of a pasted text would be a question of its own; Python turns it off.
         readline.parse_and_bind("set enable-bracketed-paste on")
         readline.set_history_length(_LONGEST_HISTORY)
-        try:
+        with self._noting_trouble():
             history.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             history.touch(mode=0o600)
             readline.read_history_file(history)
-        except OSError as error:
-            self.trouble = f"what is typed is not remembered: {history}: {error.strerror}"
 
     def read(self, *, prefill: str = "") -> str:
         """One line, begun with `prefill`. Raises EOFError and KeyboardInterrupt, as the person says."""
@@ -40,7 +38,8 @@ class LineEditor:
             readline.set_startup_hook(None)
             # At once: terminals are closed without asking. Only what is new: other chats write there, too.
             if not self.trouble and (new := readline.get_current_history_length() - known):
-                readline.append_history_file(new, self._history)
+                with self._noting_trouble():
+                    readline.append_history_file(new, self._history)
 
     @contextlib.contextmanager
     def away(self) -> Iterator[None]:
@@ -54,3 +53,11 @@ class LineEditor:
             yield
         finally:
             termios.tcsetattr(terminal, termios.TCSADRAIN, before)
+
+    @contextlib.contextmanager
+    def _noting_trouble(self) -> Iterator[None]:
+        """A chat without a memory is better than none."""
+        try:
+            yield
+        except OSError as error:
+            self.trouble = f"what is typed is not remembered: {self._history}: {error.strerror}"

@@ -120,6 +120,11 @@ class Server:
         with self._translated():
             return (await self._client.conversations.create(metadata={"title": title})).id
 
+    async def forget(self, conversation: str) -> None:
+        """Delete a conversation and all that was said in it."""
+        with self._translated():
+            await self._client.conversations.delete(conversation)
+
     async def said(self, conversation: str, limit: int) -> list[Said]:
         """The last messages of a conversation, the oldest first; of its last `limit` items."""
         with self._translated():
@@ -194,7 +199,8 @@ def _piece(event: ResponseStreamEvent) -> Piece | None:
 
 def _title(conversation: Conversation) -> str:
     metadata = conversation.metadata
-    return str(metadata.get("title") or conversation.id) if isinstance(metadata, dict) else conversation.id
+    title = metadata.get("title") if isinstance(metadata, dict) else None
+    return " ".join(str(title or conversation.id).split())
 
 
 def _text_of(item: Message) -> str:

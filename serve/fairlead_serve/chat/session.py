@@ -1,6 +1,7 @@
 """A chat with a person: lines in, answers out, until they leave."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
@@ -80,13 +81,15 @@ class Session:
         }
 
     def run(self) -> None:
-        """Chat until the person leaves."""
+        """Chat until the person leaves. Raises ChatError where the conversation to go on with is not there."""
         self._screen.note(f"{self._question.model} at {self._server.url}; /help lists the commands")
-        if self._editor.trouble:
-            self._screen.note(self._editor.trouble)
         if self._question.conversation is not None:
-            self._do(self._open(self._question.conversation))
+            self._runner.run(self._open(self._question.conversation))
+        trouble = ""
         while not self._leaving:
+            if self._editor.trouble != trouble:
+                trouble = self._editor.trouble
+                self._screen.note(trouble)
             try:
                 line = self._editor.read(prefill=self._prefill)
             except (EOFError, KeyboardInterrupt) as end:
@@ -121,10 +124,20 @@ class Session:
 
     async def _ask(self, text: str) -> None:
         self._prefill = self._unanswered = text
-        if self._question.conversation is None:
-            self._question = replace(
-                self._question, conversation=await self._server.begin(text[:_TITLE_CHARACTERS].strip())
-            )
+        if self._question.conversation is not None:
+            return await self._answer(text)
+        conversation = await self._server.begin(" ".join(text.split())[:_TITLE_CHARACTERS])
+        self._question = replace(self._question, conversation=conversation)
+        try:
+            return await self._answer(text)
+        except (ChatError, asyncio.CancelledError):
+            if self._unanswered:  # nothing was kept: then there is no conversation either
+                self._question = replace(self._question, conversation=None)
+                with contextlib.suppress(ChatError):  # a server that is away now has told so already
+                    await self._server.forget(conversation)
+            raise
+
+    async def _answer(self, text: str) -> None:
         watch = Stopwatch()
         ended = Ended()
         with self._screen.answer() as display:

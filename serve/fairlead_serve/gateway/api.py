@@ -23,6 +23,7 @@ from fairlead_serve.gateway.exchange import Means
 from fairlead_serve.gateway.lifecycle import Lifecycle
 from fairlead_serve.gateway.limits import Limits
 from fairlead_serve.gateway.middleware import CrashBoundary, RequestContext
+from fairlead_serve.gateway.openapi import ERRORS
 from fairlead_serve.gateway.probes import Prober
 from fairlead_serve.gateway.proxy import Proxy
 from fairlead_serve.gateway.routes import compat, conversations, health, inference, models, page, responses
@@ -128,7 +129,7 @@ def create_gateway(
             table, store, metrics, lifecycle, internal_token=settings.internal_token.get_secret_value()
         ),
     ):
-        application.include_router(router)
+        application.include_router(router, responses=ERRORS)
     _answer_errors(application)
     # Inside, before the framework answers a crash in its own form; and outside, for what never reaches it.
     application.add_middleware(CrashBoundary)

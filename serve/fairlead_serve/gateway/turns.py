@@ -92,6 +92,7 @@ class Turn:
         self._transcript = Transcript()
         self._chat = ChatEvents()
         self._sequence = 0
+        self._scope: Scope = {}
         self._listener: Listener | None = None
         self._final = False
         self.id = new_id("resp")
@@ -123,7 +124,7 @@ class Turn:
         `cut`: the status of the response when `receive` tells that the client left. Raises ApiError and ClientGone;
         what was answered until then is kept.
         """
-        self._listener = listener
+        self._scope, self._listener = scope, listener
         try:
             outlet = Outlet(self._take, raising=True)
             await self._turns.proxy.forward(scope, receive, self._inbound(scope), outlet)
@@ -174,7 +175,7 @@ class Turn:
     async def _take_data(self, data: bytes) -> None:
         try:
             decoded = msgspec.json.decode(data)
-            events = list(self._chat.feed(decoded)) if "choices" in decoded else [decoded]
+            events = self._translated(decoded) if "choices" in decoded else [decoded]
             for event in events:
                 self._transcript.feed(event)
         except (msgspec.MsgspecError, LookupError, TypeError, AttributeError, ValueError) as error:
@@ -184,6 +185,10 @@ class Turn:
             raise ApiError(502, message, code="upstream_invalid") from error
         for event in events:
             await self._pass_on(event)
+
+    def _translated(self, chunk: Event) -> list[Event]:
+        # Clients know the model by our name for it, whatever its server calls it.
+        return list(self._chat.feed({**chunk, "model": self._scope["fairlead.model"]}))
 
     async def _pass_on(self, event: Event) -> None:
         kind = event.get("type")

@@ -35,6 +35,7 @@ class Chat {
     onStop: () => this.#conversation.stop(),
   });
   #conversation = null;
+  #started = null;
   // Their answers go on while another conversation is open.
   #running = new Set();
 
@@ -49,17 +50,18 @@ class Chat {
       location.reload();
     };
     this.#list.onProblem = (error, options) => this.#problem.show(error, options);
-    this.#list.onDelete = (id) => id === this.#conversation.id && this.#leave();
-    this.#composer.open("");
+    this.#list.onDelete = (id) => id === this.#conversation?.id && this.#leave();
+    this.#composer.open(idInAddress());
     this.#composer.focus();
-    return this.#try(() => this.#read());
+    this.#started = this.#try(() => this.#read());
   }
 
   async #read() {
     const { data } = await this.#api.get("v1/models");
     this.#settings.models = data.map((model) => model.id);
     await Promise.all([this.#list.read(), this.#open(idInAddress())]);
-    if (!data.length) this.#problem.tell(say("no_model"), say("no_model_detail"), () => this.#try(() => this.#read()));
+    const retry = () => this.#try(() => this.#read());
+    if (!data.length) this.#problem.tell(say("no_model"), say("no_model_detail"), { retry });
   }
 
   async #open(id) {
@@ -106,14 +108,16 @@ class Chat {
     return this.#open("");
   }
 
-  #send(text) {
-    if (this.#conversation === null || this.#conversation.busy) return;
+  async #send(text) {
+    await this.#started; // some are quicker than the server
+    if (!this.#conversation) await this.#try(() => this.#read());
+    if (!this.#conversation || this.#conversation.busy) return;
     if (this.#settings.problem) {
       this.#problem.tell(say("refused"), this.#settings.problem);
       return;
     }
     this.#composer.clear();
-    this.#ask(contentWith(text));
+    await this.#ask(contentWith(text));
   }
 
   async #ask(content, instead = null) {
@@ -160,7 +164,7 @@ class Chat {
 
   async #keepSettings() {
     this.#composer.model = this.#settings.value.model;
-    if (!this.#conversation.id) this.#notes.set("settings", this.#settings.value);
+    if (!this.#conversation?.id) this.#notes.set("settings", this.#settings.value);
     else if (!this.#settings.problem) await this.#try(() => this.#conversation.update(this.#settings.value));
   }
 

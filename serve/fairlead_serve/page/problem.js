@@ -38,14 +38,14 @@ export class Problem {
     const others = error.status < 500 ? "refused" : "failed";
     // What the server says of keys is for people who write programs.
     const detail = error.status === 401 ? say("key_hint") : error.message;
-    const where = lost ? ` ${say("back_in_box")}` : "";
-    this.tell(say(TITLES[error.status] ?? others), detail + where, retry, error.requestId);
+    this.tell(say(TITLES[error.status] ?? others), detail, { retry, lost, requestId: error.requestId });
   }
 
   /** Tell of something that is no answer of the server. */
-  tell(title, detail, retry = null, requestId = "") {
+  tell(title, detail, { retry = null, lost = false, requestId = "" } = {}) {
     this.#parts.title.textContent = title;
     this.#parts.detail.textContent = detail;
+    this.#parts.lost.hidden = !lost;
     this.#parts.request.textContent = requestId;
     this.#parts.retry.hidden = retry === null;
     this.#retry = retry;

@@ -103,8 +103,10 @@ class Chat:
         return self.home / "state" / "fairlead" / "chat_history"
 
     @contextlib.asynccontextmanager
-    async def on_terminal(self, url: str, *arguments: str, **variables: str) -> AsyncIterator[Terminal]:
-        """A chat that waits for its first line."""
+    async def on_terminal(
+        self, url: str, *arguments: str, until: str = "> ", **variables: str
+    ) -> AsyncIterator[Terminal]:
+        """A chat that has shown the words of `until`: by default, one that waits for its first line."""
         master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", _ROWS, _COLUMNS, 0, 0))
         process = await asyncio.create_subprocess_exec(
@@ -118,7 +120,7 @@ class Chat:
         os.close(slave)
         terminal = Terminal(process, master)
         try:
-            await terminal.shows("> ")
+            await terminal.shows(until)
             yield terminal
         finally:
             await terminal.close()

@@ -174,6 +174,21 @@ async def test_a_chat_goes_on_with_the_last_conversation(world: World, chat: Cha
     assert len(await conversations(world, gateway)) == 1
 
 
+async def test_a_conversation_that_is_not_there_cannot_be_gone_on_with(world: World, chat: Chat) -> None:
+    gateway = await start(world, Answering("ok"))
+    words = "fairlead: there is no conversation 'conv_other'"
+    async with chat.on_terminal(gateway.url, "--conversation", "conv_other", until=words) as terminal:
+        assert await terminal.ended() == 1
+
+
+async def test_a_single_question_is_rendered_on_a_terminal_and_can_be_stopped(world: World, chat: Chat) -> None:
+    gateway = await start(world, Answering("**half**", " whole", hold=asyncio.Event()))
+    async with chat.on_terminal(gateway.url, "hi", until="half") as terminal:
+        assert b"**" not in terminal.raw
+        terminal.type(CTRL_C)
+        assert await terminal.ended() == 130
+
+
 async def test_conversations_are_listed_and_opened_by_their_numbers(world: World, chat: Chat) -> None:
     upstream = await world.upstream(Answering("ok"))
     gateway = await running(world, upstream)
@@ -238,6 +253,7 @@ async def test_an_error_is_told_in_words_and_the_question_can_be_sent_again(worl
         shown = await terminal.shows("> a long question")
         assert "This model is asleep." in shown
         assert "Error code" not in shown
+        assert await conversations(world, gateway) == []
         terminal.type("!" + ENTER)
         await terminal.answered()
     assert asked(upstream) == ["a long question!"]

@@ -17,24 +17,36 @@ def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> M
 
 
 @pytest.fixture(scope="session")
-def postgres_url() -> Iterator[str]:
-    """A PostgreSQL server for all tests."""
-    if given := os.environ.get(URL_VARIABLE):
-        yield given
-    elif binaries() is None:
-        pytest.skip(f"there is no PostgreSQL on this machine; install it, or set {URL_VARIABLE}")
-    else:
-        with Postgres() as server:
-            yield server.url
-
-
-@pytest.fixture
-def postgres() -> Iterator[Postgres]:
-    """A PostgreSQL server of the test's own, to stop."""
+def own_server() -> Iterator[Postgres]:
     if binaries() is None:
         pytest.skip("there is no PostgreSQL on this machine; install it")
     with Postgres() as server:
         yield server
+
+
+@pytest.fixture
+def postgres(own_server: Postgres) -> Iterator[Postgres]:
+    """A PostgreSQL server to stop."""
+    yield own_server
+    if not own_server.running:
+        own_server.start()
+
+
+@pytest.fixture
+async def postgres_url(own_server: Postgres) -> AsyncIterator[str]:
+    """An empty database on `postgres`."""
+    async with schema(own_server.url) as empty:
+        yield empty
+
+
+@pytest.fixture(scope="session")
+def server_url(request: pytest.FixtureRequest) -> str:
+    """Where the tests that stop nothing have their databases."""
+    given = os.environ.get(URL_VARIABLE)
+    if given:
+        return given
+    server: Postgres = request.getfixturevalue("own_server")
+    return server.url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -43,7 +55,7 @@ async def url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[s
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'conversations.db'}"
         return
-    async with schema(request.getfixturevalue("postgres_url")) as empty:
+    async with schema(request.getfixturevalue("server_url")) as empty:
         yield empty
 
 

@@ -153,4 +153,7 @@ async def test_a_call_that_is_cancelled_is_carried_out_and_hinders_nobody(world:
         task.cancel()
         await asyncio.wait({task})
         await world.first.add_items(OWNER, conversation, messages("d"))
-        assert sorted(names(await world.first.history(OWNER, conversation))) == ["a", "b", "c", "d"]
+    await world.first.close()  # which waits for what has begun
+    await world.first.open()
+    for turns in range(12):
+        assert sorted(names(await world.first.history(OWNER, f"c{turns}"))) == ["a", "b", "c", "d"]

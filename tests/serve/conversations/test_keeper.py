@@ -99,10 +99,10 @@ async def test_a_wrong_configuration_is_not_tried_again(tmp_path: Path) -> None:
 
 
 async def test_a_gateway_starts_without_its_database_and_has_it_when_it_comes(
-    postgres: Postgres, closing: Closing
+    postgres: Postgres, postgres_url: str, closing: Closing
 ) -> None:
     postgres.stop()
-    store = closing(Store(postgres.url))
+    store = closing(Store(postgres_url))
     away = asyncio.Event()
     back = asyncio.Event()
 

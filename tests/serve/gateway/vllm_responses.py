@@ -44,8 +44,9 @@ def events(
 
 
 class Answering:
-    """A script that streams `text`, after `reasoning` and before `calls`. `hold` is waited for before the last piece of the text.
+    """A script that streams `text`, after `reasoning` and before `calls`.
 
+    `hold` is waited for before the last piece of the text, by the first request alone.
     `lost`: the stream breaks off there, as it does when the engine fails (vLLM then closes the connection).
     `left` counts the gateway's leaving in the hold.
     """

@@ -21,10 +21,11 @@ from fairlead_serve.errors import ApiError, StoreError
 from fairlead_serve.gateway import sse, stored
 from fairlead_serve.gateway.auth import caller_of
 from fairlead_serve.gateway.backends import RoutingTable
-from fairlead_serve.gateway.bare import BareRoute, form_body, json_body
+from fairlead_serve.gateway.bare import BareRoute
 from fairlead_serve.gateway.form import Form
 from fairlead_serve.gateway.inbound import ClientGone, decode, read_body
 from fairlead_serve.gateway.items import Item, message, parse_items, text_of, user_message
+from fairlead_serve.gateway.openapi import DETAILS, EVENTS, JSON, answers, form_body, json_body
 from fairlead_serve.gateway.routes.responses import send_json
 from fairlead_serve.gateway.turn_request import TurnRequest
 from fairlead_serve.gateway.turns import Event, Turns
@@ -34,6 +35,7 @@ from fairlead_serve.settings import Sizes, Times
 # What these clients are used to: up to this many tokens, or what the context leaves.
 _MAX_TOKENS = 4096
 _TITLE_CHARACTERS = 80
+_UNHEALTHY: dict[int | str, dict[str, Any]] = {503: {"description": "No model can answer", "content": {JSON: {}}}}
 T = TypeVar("T")
 _PROMPT = {"prompt": {"type": "string"}}
 _MESSAGES = {"messages": {"type": "array", "items": {"type": "object"}}, "model": {"type": "string"}}
@@ -330,28 +332,38 @@ class Compat:
 
 
 def create_routes(compat: Compat) -> list[BareRoute]:
-    def route(path: str, handler: ASGIApp, summary: str, body: dict[str, Any], *, method: str = "POST") -> BareRoute:
-        return BareRoute(
-            path, handler, summary=summary, tag="older clients", answer="See docs", method=method, body=body
-        )
+    def route(path: str, handler: ASGIApp, summary: str, *kinds: str, **more: Any) -> BareRoute:
+        return BareRoute(path, handler, summary=summary, tag="older clients", answer="See docs", kinds=kinds, **more)
+
+    def form_route(path: str, handler: ASGIApp, summary: str, kind: str, **fields: Any) -> BareRoute:
+        form = form_body({**_PROMPT, **fields}, required=("prompt",))
+        return route(path, _with_detail(handler), summary, kind, body=form, errors=DETAILS)
 
     message_query = {"parameters": [{"name": "message", "in": "query", "required": True, "schema": {"type": "string"}}]}
-    form = form_body(_PROMPT, required=("prompt",))
-    chat_form = form_body({**_PROMPT, "conversation_id": {"type": "string"}}, required=("prompt",))
+    prompt = json_body(_PROMPT, required=("prompt",))
+    message = json_body({"message": {"type": "string"}}, required=("message",))
     messages = json_body(_MESSAGES, required=("messages",))
     return [
-        route("/v1/code/generate", _with_detail(compat.generate), "Generate from a form", form),
-        route("/v1/code/chat_stream", _with_detail(compat.code_chat), "Chat by forms, streamed as text", chat_form),
-        route("/chat/new/message/", compat.new_message, "Say something", json_body(_PROMPT, required=("prompt",))),
-        route("/chat/stream", compat.chat_stream, "Say something, for EventSource", message_query, method="GET"),
-        route("/chat/stream", compat.chat_stream, "Continue messages, streamed", messages),
-        route("/stream", compat.stream, "Continue messages, streamed with an end mark", messages),
-        route(
-            "/chat",
-            compat.chat,
-            "Say something, answered whole",
-            json_body({"message": {"type": "string"}}, required=("message",)),
+        form_route("/v1/code/generate", compat.generate, "Generate from a form", JSON),
+        form_route(
+            "/v1/code/chat_stream",
+            compat.code_chat,
+            "Chat by forms, streamed as text",
+            EVENTS,
+            conversation_id={"type": "string"},
         ),
+        route("/chat/new/message/", compat.new_message, "Say something", JSON, EVENTS, body=prompt),
+        route(
+            "/chat/stream",
+            compat.chat_stream,
+            "Say something, for EventSource",
+            EVENTS,
+            body=message_query,
+            method="GET",
+        ),
+        route("/chat/stream", compat.chat_stream, "Continue messages, streamed", EVENTS, body=messages),
+        route("/stream", compat.stream, "Continue messages, streamed with an end mark", EVENTS, body=messages),
+        route("/chat", compat.chat, "Say something, answered whole", JSON, body=message),
     ]
 
 
@@ -365,7 +377,7 @@ def create_router(store: Store, table: RoutingTable) -> APIRouter:
         items = await store.history(owner, latest[0].id) if latest else []
         return {"messages": _messages(items)}
 
-    @router.get("/health", summary="Whether a model can answer")
+    @router.get("/health", summary="Whether a model can answer", responses=_UNHEALTHY)
     async def health() -> JSONResponse:
         if any(backend.ready for backend in table.backends):
             return JSONResponse({"status": "healthy", "backend": "connected"})

@@ -8,16 +8,16 @@ from fastapi import APIRouter, Path, Request
 from fairlead_serve.conversations import Conversation, Store
 from fairlead_serve.errors import ApiError
 from fairlead_serve.gateway.auth import caller_of
-from fairlead_serve.gateway.bare import json_body
 from fairlead_serve.gateway.inbound import decode, read_body
 from fairlead_serve.gateway.items import new_id, parse_items
 from fairlead_serve.gateway.lists import After, Limit, Order, list_object
 from fairlead_serve.gateway.metadata import parse_metadata
+from fairlead_serve.gateway.openapi import json_body
 from fairlead_serve.settings import Sizes, Times
 
 _PATH = "/v1/conversations"
 _MAX_ITEMS = 20  # OpenAI's bound on one call
-_METADATA = {"type": "object", "additionalProperties": {"type": "string"}, "nullable": True}
+_METADATA = {"type": ["object", "null"], "additionalProperties": {"type": "string"}}
 _ITEMS = {"type": "array", "items": {"type": "object"}, "maxItems": _MAX_ITEMS}
 ConversationId = Annotated[str, Path(max_length=100)]
 ItemId = Annotated[str, Path(max_length=100)]

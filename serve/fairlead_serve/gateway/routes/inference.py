@@ -7,7 +7,8 @@ much CPU as all the rest of a request (`bench` prints `gateway_us_per_request`).
 
 from fairlead_serve.asgi import ASGIApp, Receive, Scope, Send, send_error
 from fairlead_serve.errors import ApiError
-from fairlead_serve.gateway.bare import BareRoute, json_body
+from fairlead_serve.gateway.bare import BareRoute
+from fairlead_serve.gateway.openapi import json_body
 
 # (path, what it does): the paths are the same at the backend.
 PASSED_ON: tuple[tuple[str, str], ...] = (

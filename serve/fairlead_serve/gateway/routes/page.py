@@ -12,8 +12,8 @@ from fastapi.responses import JSONResponse
 from fairlead_serve import __version__
 from fairlead_serve.errors import ApiError
 from fairlead_serve.gateway import markdown
-from fairlead_serve.gateway.bare import json_body
 from fairlead_serve.gateway.inbound import decode, read_body
+from fairlead_serve.gateway.openapi import json_body
 
 # No answer of a model is this long; the page sends a few paragraphs at a time.
 _MARKDOWN_BYTES = 256 * 1024
@@ -74,13 +74,15 @@ def create_router() -> APIRouter:
     router = APIRouter(tags=["page"])
     known = {one.name: _File(one.name, one.read_bytes()) for one in files("fairlead_serve").joinpath("page").iterdir()}
     page = known.pop("index.html")
+    # All modules at once: a browser would find them one import after the other.
+    modules = ", ".join(f"<page/{name}>; rel=modulepreload" for name in sorted(known) if name.endswith(".js"))
     # One at a time: more would not be done sooner, and each takes its share of the time of every stream.
     rendering = asyncio.Semaphore(1)
 
     @router.get("/", summary="The chat page for a browser; who answers here, for all others")
     async def root(request: Request) -> Response:
         if "text/html" in request.headers.get("accept", ""):
-            return page.answer(request, vary="accept")
+            return page.answer(request, vary="accept", link=modules)
         return JSONResponse({"message": "Fairlead", "version": __version__}, headers={"vary": "accept"})
 
     @router.get("/page/{name}", summary="A part of the chat page", response_class=Response)

@@ -14,9 +14,10 @@ from fairlead_serve.errors import ApiError
 from fairlead_serve.gateway import sse
 from fairlead_serve.gateway.auth import caller_of
 from fairlead_serve.gateway.background import Background
-from fairlead_serve.gateway.bare import BareRoute, json_body
+from fairlead_serve.gateway.bare import BareRoute
 from fairlead_serve.gateway.inbound import read_body
 from fairlead_serve.gateway.lists import After, Limit, Order, list_object
+from fairlead_serve.gateway.openapi import EVENTS, JSON, answers, json_body
 from fairlead_serve.gateway.turn_request import TurnRequest
 from fairlead_serve.gateway.turns import Event, Turns
 from fairlead_serve.gateway.upstream import Headers
@@ -133,7 +134,7 @@ def create_router(store: Store, background: Background, *, quiet_seconds: float)
     """`quiet_seconds`: the silence on a stream after which a comment is sent."""
     router = APIRouter(tags=["responses"])
 
-    @router.get(_PATH + "/{response_id}", summary="Get a response")
+    @router.get(_PATH + "/{response_id}", summary="Get a response", responses=answers(JSON, EVENTS))
     async def get_response(
         request: Request,
         response_id: ResponseId,
