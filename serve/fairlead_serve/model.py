@@ -78,12 +78,20 @@ def _map_schema(most: int, **value: Any) -> dict[str, Any]:
 
 
 _OPAQUE_SCHEMA: dict[str, Any] = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+_ANY_SCHEMA: dict[str, Any] = {"nullable": True, "x-kubernetes-preserve-unknown-fields": True}
 _QUANTITY_SCHEMA: dict[str, Any] = {
     "anyOf": [{"type": "integer"}, {"type": "string"}],
     "pattern": shapes.QUANTITY.pattern,
     "maxLength": 32,
+    "minimum": 0,
     "x-kubernetes-int-or-string": True,
 }
+
+# How server-side apply merges: entries of a map by their key, of a set by their value; atomic is replaced as a whole.
+_MAP_BY_NAME: dict[str, Any] = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
+_MAP_BY_TYPE: dict[str, Any] = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
+_SET: dict[str, Any] = {"x-kubernetes-list-type": "set"}
+_ATOMIC: dict[str, Any] = {"x-kubernetes-map-type": "atomic"}
 
 T = TypeVar("T")
 # Strict would refuse a list where a tuple is declared, and files hold lists.
@@ -130,7 +138,7 @@ Quantities = Annotated[
 EngineArgs = Annotated[
     dict[Annotated[str, Field(max_length=64)], JsonValue],
     Field(max_length=128),
-    WithJsonSchema({**_OPAQUE_SCHEMA, "maxProperties": 128}),
+    WithJsonSchema(_map_schema(128, **_ANY_SCHEMA)),
 ]
 
 
@@ -166,6 +174,8 @@ class Part(BaseModel):
 class SecretKeyRef(Part):
     """One key of a Secret in the Model's namespace."""
 
+    model_config = ConfigDict(json_schema_extra=_ATOMIC)
+
     name: ObjectName = Field(description="Name of the Secret, in the Model's own namespace.")
     key: DataKey = Field(description="Key within the Secret whose value is used.")
 
@@ -191,6 +201,7 @@ class ModelSource(Part):
         default=(),
         max_length=16,
         description="More names clients may use for the same model; none by default.",
+        json_schema_extra=_SET,
     )
     revision: str = Field(
         default="main",
@@ -223,6 +234,8 @@ class ModelSource(Part):
 class ConfigMapKeyRef(Part):
     """One key of a ConfigMap in the Model's namespace."""
 
+    model_config = ConfigDict(json_schema_extra=_ATOMIC)
+
     name: ObjectName = Field(description="Name of the ConfigMap, in the Model's own namespace.")
     key: DataKey = Field(description="Key within the ConfigMap whose value is used.")
     optional: bool = Field(default=False, description="Start even when the key is missing; by default not.")
@@ -236,6 +249,8 @@ class SecretKeySelector(SecretKeyRef):
 
 class FieldRef(Part):
     """One field of the pod itself."""
+
+    model_config = ConfigDict(json_schema_extra=_ATOMIC)
 
     field_path: str = Field(min_length=1, max_length=253, description=("Path within the pod, such as status.podIP."))
 
@@ -271,6 +286,8 @@ class EnvVar(Part):
 
 class ObjectRef(Part):
     """A ConfigMap or Secret as a whole."""
+
+    model_config = ConfigDict(json_schema_extra=_ATOMIC)
 
     name: ObjectName = Field(description="Name of the object, in the Model's own namespace.")
     optional: bool = Field(default=False, description="Start even when it is missing; by default not.")
@@ -348,7 +365,10 @@ class EngineSpec(Part):
         ),
     )
     env: Several[EnvVar] = Field(
-        default=(), max_length=128, description="Environment variables of the engine; none by default."
+        default=(),
+        max_length=128,
+        description="Environment variables of the engine; none by default.",
+        json_schema_extra=_MAP_BY_NAME,
     )
     env_from: Several[EnvFromSource] = Field(
         default=(),
@@ -547,7 +567,10 @@ class Lora(Part):
         description="Adapters used in one batch, each with room in device memory; more adapters take turns.",
     )
     adapters: Several[Adapter] = Field(
-        default=(), max_length=256, description="The adapters to serve; none by default."
+        default=(),
+        max_length=256,
+        description="The adapters to serve; none by default.",
+        json_schema_extra=_MAP_BY_NAME,
     )
 
     def broken_rules(self) -> Iterator[Problem]:
@@ -725,6 +748,7 @@ class ModelSpec(Part):
             "engine, is full or fails before the first byte. Their own fallbacks are not "
             "followed. None by default."
         ),
+        json_schema_extra=_SET,
     )
     limits: Limits = Field(default_factory=Limits, description=("How much the gateway lets through to this model."))
     startup_timeout_seconds: int = Field(
@@ -759,7 +783,8 @@ class ModelSpec(Part):
         return chain(_source_rules(self), _size_rules(self), _device_rules(self))
 
 
-_WITH_UPSTREAM = frozenset({"model", "upstream", "engine", "fallback", "limits", "suspend"})
+WITH_UPSTREAM = frozenset({"model", "upstream", "engine", "fallback", "limits", "suspend"})
+"""The fields that a Model with an upstream may give, or that have a rule of their own; all others need an engine."""
 
 
 def _upstream_rules(spec: ModelSpec) -> Iterator[Problem]:
@@ -772,7 +797,7 @@ def _upstream_rules(spec: ModelSpec) -> Iterator[Problem]:
             yield Problem(f"model.{to_camel(name)}", message)
     for name, field in ModelSpec.model_fields.items():
         default = field.get_default(call_default_factory=True)
-        if name not in _WITH_UPSTREAM and getattr(spec, name) != default:
+        if name not in WITH_UPSTREAM and getattr(spec, name) != default:
             yield Problem(to_camel(name), "has no meaning with upstream, which starts no engine; remove it")
 
 
@@ -954,7 +979,9 @@ class Condition(Part):
     )
     message: str = Field(default="", max_length=4096, description="The same for people, and what to do.")
     last_transition_time: str = Field(
-        max_length=40, description="When the status last changed, in UTC, as 2025-01-31T12:00:00Z."
+        max_length=40,
+        description="When the status last changed, in UTC, as 2025-01-31T12:00:00Z.",
+        json_schema_extra={"format": "date-time"},
     )
     observed_generation: Count = Field(default=0, description=("Generation of the Model that this was said about."))
 
@@ -985,10 +1012,16 @@ class ModelStatus(Part):
     download: Download | None = Field(default=None, description="How far the weights are, while fetching.")
     last_failure: LastFailure | None = Field(default=None, description="The latest failure of an engine.")
     adapters: Several[AdapterStatus] = Field(
-        default=(), max_length=256, description="The LoRA adapters on the engines."
+        default=(),
+        max_length=256,
+        description="The LoRA adapters on the engines.",
+        json_schema_extra=_MAP_BY_NAME,
     )
     conditions: Several[Condition] = Field(
-        default=(), max_length=16, description="One per type, each with reason and message."
+        default=(),
+        max_length=16,
+        description="One per type, each with reason and message.",
+        json_schema_extra=_MAP_BY_TYPE,
     )
 
 

@@ -10,6 +10,9 @@ Item = dict[str, Any]
 Order = Literal["asc", "desc"]
 """The oldest first, or the newest."""
 
+UNFINISHED = frozenset({"queued", "in_progress"})
+"""The statuses of a response that somebody works on."""
+
 T = TypeVar("T")
 
 
@@ -36,6 +39,11 @@ class StoredResponse:
     def status(self) -> str:
         """OpenAI's status, such as `in_progress` or `completed`."""
         return str(self.body["status"])
+
+    @property
+    def finished(self) -> bool:
+        """Whether nobody works on it any more."""
+        return self.status not in UNFINISHED
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,13 @@ from sqlalchemy import bindparam, delete, exists, insert, literal, select, updat
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fairlead_serve.conversations import conversation_rows, item_rows
-from fairlead_serve.conversations.records import Item, Order, Page, StoredResponse
+from fairlead_serve.conversations.records import UNFINISHED, Item, Order, Page, StoredResponse
 from fairlead_serve.conversations.schema import responses
 from fairlead_serve.errors import NotStored
 
 Body = Mapping[str, Any]
 
 _c = responses.c
-_UNFINISHED = frozenset({"queued", "in_progress"})
 
 
 async def create(
@@ -61,7 +60,7 @@ async def create(
 async def write(connection: AsyncConnection, owner: str, name: str, body: Body, *, now: float) -> bool:
     """Replace the body of an unfinished response. False: it is finished, or gone."""
     values: dict[str, Any] = {"body": body, "updated_at": now}
-    if body["status"] not in _UNFINISHED:
+    if body["status"] not in UNFINISHED:
         values["deadline"] = None
     statement = update(responses).where(_c.id == name, _c.owner == owner, _c.deadline.is_not(None))
     return (await connection.execute(statement.values(values))).rowcount > 0

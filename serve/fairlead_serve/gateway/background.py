@@ -8,14 +8,14 @@ from typing import Any
 
 from fairlead_serve.asgi import Message, Scope
 from fairlead_serve.conversations import Store
-from fairlead_serve.errors import ApiError, StoreError
+from fairlead_serve.errors import ApiError, NotStored, StoreUnavailable
 from fairlead_serve.gateway.auth import CALLER, caller_of
 from fairlead_serve.gateway.inbound import ClientGone
 from fairlead_serve.gateway.turns import Event, Turn
 from fairlead_serve.gateway.upstream import Headers
 
 _logger = logging.getLogger(__name__)
-# How often it is looked whether another gateway was asked to cancel a turn of ours.
+# How often it is looked whether another gateway was asked to cancel or delete a turn of ours.
 _LOOK_SECONDS = 2.0
 
 
@@ -137,7 +137,12 @@ class Background:
     async def _watch(self, id: str, running: _Running, owner: str) -> None:  # noqa: A002
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
-            with contextlib.suppress(StoreError):
-                response = await self._store.get_response(owner, id)
-                if response.status == "cancelled":
+            with contextlib.suppress(StoreUnavailable):
+                if await self._is_unwanted(owner, id):
                     running.cancelled.set()
+
+    async def _is_unwanted(self, owner: str, id: str) -> bool:  # noqa: A002
+        try:
+            return (await self._store.get_response(owner, id)).status == "cancelled"
+        except NotStored:  # deleted, or its conversation was
+            return True

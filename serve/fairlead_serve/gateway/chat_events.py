@@ -97,8 +97,8 @@ def _tool_choice(choice: Any) -> Any:
 
 
 def _response_format(form: Mapping[str, Any]) -> dict[str, Any]:
-    if form["type"] != "json_schema":
-        return {"type": form["type"]}
+    if form.get("type") != "json_schema":
+        return {"type": form.get("type")}  # whoever answers says what is wrong with it
     return {"type": "json_schema", "json_schema": {key: value for key, value in form.items() if key != "type"}}
 
 

@@ -165,6 +165,7 @@ _MISSING = re.compile(r"Object missing required field `([^`]+)`")
 _PLAIN_NAMES = {
     "`object | null`": "an object",
     "`object`": "an object",
+    "`array | null`": "a list",
     "`array`": "a list",
     "`str | null`": "a string",
     "`str`": "a string",

@@ -16,7 +16,11 @@ _ROLES = ("user", "assistant", "system", "developer")
 _PREFIXES = {"message": "msg", "function_call": "fc", "function_call_output": "fco", "reasoning": "rs"}
 # Types whose objects have a status in OpenAI's description.
 _WITH_STATUS = frozenset({"message", "function_call", "function_call_output"})
+# Fields that have to be there, as texts.
+_TEXTS = {"function_call": ("call_id", "name", "arguments"), "function_call_output": ("call_id",)}
 _MAX_ITEMS = 10_000
+# More than any tool's schema has, and far from where those give up who write and read JSON.
+_MAX_LEVELS = 100
 
 
 def new_id(prefix: str) -> str:
@@ -49,6 +53,12 @@ def parse_items(value: Any, *, param: str) -> list[Item]:
     return [_parse(item, f"{param}[{index}]") for index, item in enumerate(value)]
 
 
+def refuse_deep(value: Any, place: str) -> None:
+    """Raises ApiError 400 where lists and objects lie in each other too deep for all who handle them later."""
+    if _is_deeper(value, _MAX_LEVELS):
+        raise _wrong(place, f"at most {_MAX_LEVELS} lists and objects can lie in each other")
+
+
 def text_of(item: Mapping[str, Any]) -> str:
     """The text of a message; "" for what has none."""
     content = item.get("content")
@@ -59,8 +69,11 @@ def text_of(item: Mapping[str, Any]) -> str:
 
 
 def for_engine(items: Sequence[Item]) -> list[Item]:
-    """`items` as an engine takes them for its input: vLLM's types know no ids and states of what a user says."""
-    return [_for_engine(item) for item in items]
+    """`items` as an engine takes them for its input: vLLM's types know no ids and states of what a user says.
+
+    Without the calls that were cut: their arguments are half a JSON, which no engine takes.
+    """
+    return [_for_engine(item) for item in items if not _is_cut_call(item)]
 
 
 def _for_engine(item: Item) -> Item:
@@ -71,9 +84,14 @@ def _for_engine(item: Item) -> Item:
     return {key: value for key, value in item.items() if value is not None}
 
 
+def _is_cut_call(item: Item) -> bool:
+    return item["type"] == "function_call" and item.get("status") == "incomplete"
+
+
 def _parse(item: Any, place: str) -> Item:
     if not isinstance(item, dict):
         raise _wrong(place, "expected an object")
+    refuse_deep(item, place)
     kind = item.get("type") or ("message" if "role" in item else None)
     if not isinstance(kind, str) or not 0 < len(kind) <= 64:
         raise _wrong(f"{place}.type", "name the item's type, such as message")
@@ -84,9 +102,11 @@ def _parse(item: Any, place: str) -> Item:
     whole = {**item, "type": kind, "id": item_id(kind)}
     if kind in _WITH_STATUS:
         whole["status"] = item.get("status") or "completed"
-    for field, of in (("call_id", _WITH_STATUS - {"message"}), ("name", {"function_call"})):
-        if kind in of and not isinstance(item.get(field), str):
+    for field in _TEXTS.get(kind, ()):
+        if not isinstance(item.get(field), str):
             raise _wrong(f"{place}.{field}", "expected a string")
+    if kind == "function_call_output" and not isinstance(item.get("output"), str | list):
+        raise _wrong(f"{place}.output", "expected a text or a list of parts")
     return whole
 
 
@@ -125,6 +145,13 @@ def _part(part: Any, kind: str, place: str) -> Item:
 def _text_part(kind: str, text: str) -> Item:
     # OpenAI's types want annotations and logprobs with every text of a model.
     return {"type": kind, "text": text, **({"annotations": [], "logprobs": []} if kind == "output_text" else {})}
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    if not isinstance(value, dict | list):
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(_is_deeper(one, levels - 1) for one in inner)
 
 
 def _wrong(place: str, expectation: str) -> ApiError:

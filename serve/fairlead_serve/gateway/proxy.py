@@ -10,7 +10,7 @@ from fairlead_serve.gateway.auth import Caller, caller_of
 from fairlead_serve.gateway.backends import Backend, RoutingTable
 from fairlead_serve.gateway.exchange import Exchange, Means, Outlet
 from fairlead_serve.gateway.inbound import Inbound, read_inbound
-from fairlead_serve.gateway.limits import Limits
+from fairlead_serve.gateway.limits import Grant, Limits
 from fairlead_serve.gateway.line import line_of
 from fairlead_serve.gateway.usage import UsageMeter
 from fairlead_serve.gateway.watching import Leaving
@@ -20,6 +20,14 @@ _FINAL_CODES = frozenset({"request_timeout", "answer_too_large", "gateway_stoppi
 # Streams that tell their usage only when asked to.
 _USAGE_ON_REQUEST = frozenset({"/v1/chat/completions", "/v1/completions"})
 _SERVED_BY = b"x-fairlead-served-by"
+
+
+@dataclass(frozen=True)
+class Permit:
+    """That a caller may ask `backend` now. It counts within the caller's limits until `grant` is released."""
+
+    backend: Backend
+    grant: Grant
 
 
 @dataclass(frozen=True)
@@ -36,14 +44,23 @@ class Proxy:
         inbound = await read_inbound(scope, receive, limit=sizes.body_bytes, seconds=times.request_seconds)
         await self.forward(scope, receive, inbound, Outlet(send, line_of(scope)))
 
-    async def forward(self, scope: Scope, receive: Receive, inbound: Inbound, outlet: Outlet) -> None:
+    async def permit(self, caller: Caller, model: str | None) -> Permit:
+        """Let `caller` ask `model`, or the default. Raises ApiError 400, 403, 404 and 429."""
+        backend = self.table.find(model, caller)
+        return Permit(backend, await self.limits.admit(caller))
+
+    async def forward(
+        self, scope: Scope, receive: Receive, inbound: Inbound, outlet: Outlet, permit: Permit | None = None
+    ) -> None:
         """Pass `inbound` on for the caller of `scope`, and its answer to `outlet`.
 
-        Raises ApiError while nothing has been sent, and ClientGone when `receive` tells that the client left.
+        `permit`: one that the caller has for this request already; it is released here. Raises ApiError while nothing
+        has been sent, and ClientGone when `receive` tells that the client left.
         """
         caller = caller_of(scope)
-        backend = self.table.find(inbound.model, caller)
-        grant = await self.limits.admit(caller)
+        if permit is None:
+            permit = await self.permit(caller, inbound.model)
+        backend, grant = permit.backend, permit.grant
         if grant.headers:
             outlet.headers = [*outlet.headers, *grant.headers]
         whole = False

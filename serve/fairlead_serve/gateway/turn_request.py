@@ -7,7 +7,7 @@ import msgspec
 
 from fairlead_serve.errors import ApiError
 from fairlead_serve.gateway.inbound import decode
-from fairlead_serve.gateway.items import Item, parse_items
+from fairlead_serve.gateway.items import Item, parse_items, refuse_deep
 from fairlead_serve.gateway.metadata import parse_metadata
 
 
@@ -69,9 +69,12 @@ class TurnRequest:
         if checked.background and not store:
             message = "a response in the background has to be stored to be asked for later; leave store out"
             raise ApiError(400, message, param="background")
+        options = {key: value for key, value in whole.items() if key not in _OURS and value is not None}
+        for key, value in options.items():
+            refuse_deep(value, key)
         return cls(
             input=[] if checked.input is None else parse_items(checked.input, param="input"),
-            options={key: value for key, value in whole.items() if key not in _OURS and value is not None},
+            options=options,
             conversation=_conversation(checked.conversation),
             previous=checked.previous_response_id,
             store=store,

@@ -17,13 +17,14 @@ import msgspec
 
 from fairlead_serve.asgi import Message, Receive, Scope
 from fairlead_serve.conversations import Store
-from fairlead_serve.errors import ApiError, StoreError
+from fairlead_serve.errors import ApiError, NotStored, StoreError
 from fairlead_serve.gateway import sse, stored, translation
+from fairlead_serve.gateway.auth import Caller
 from fairlead_serve.gateway.chat_events import ChatEvents, chat_request
 from fairlead_serve.gateway.exchange import Outlet
 from fairlead_serve.gateway.inbound import ClientGone, Inbound
 from fairlead_serve.gateway.items import Item, for_engine, new_id
-from fairlead_serve.gateway.proxy import Proxy
+from fairlead_serve.gateway.proxy import Permit, Proxy
 from fairlead_serve.gateway.sessions import HEADER as SESSION_HEADER
 from fairlead_serve.gateway.transcript import Transcript
 from fairlead_serve.gateway.turn_request import TurnRequest
@@ -67,12 +68,18 @@ class Turns:
     clock: Callable[[], float] = time.time
 
     async def prepare(self, owner: str, request: TurnRequest) -> "Turn":
-        """Find the history of `request`. Raises ApiError 404 where there is none of that name, 503 without a store."""
+        """Find the history of `request`.
+
+        Raises ApiError 404 where there is none of that name, 409 where it is not whole yet, 503 without a store.
+        """
         history: Sequence[Item] = ()
         try:
             if request.conversation is not None:
                 history = await self.store.history(owner, request.conversation)
             elif request.previous is not None:
+                if not (await self.store.get_response(owner, request.previous)).finished:
+                    message = "the previous response is not finished yet; go on from it when it is"
+                    raise ApiError(409, message, code="response_unfinished", param="previous_response_id")
                 history = await self.store.response_history(owner, request.previous)
         except StoreError as error:
             raise stored.api_error(error) from error
@@ -94,6 +101,7 @@ class Turn:
         self._sequence = 0
         self._scope: Scope = {}
         self._listener: Listener | None = None
+        self._permit: Permit | None = None
         self._final = False
         self.id = new_id("resp")
         self.body = self._skeleton("queued" if request.background else "in_progress")
@@ -102,21 +110,31 @@ class Turn:
     def request(self) -> TurnRequest:
         return self._request
 
-    async def open(self) -> None:
-        """Make the response known to the store, if it is to be kept. Raises ApiError 404 and 503."""
+    async def open(self, caller: Caller) -> Headers:
+        """Let the turn of `caller` in, and make the response known to the store, if it is to be kept.
+
+        Gives the headers that tell of the caller's limits. Raises ApiError: of the model and the limits, 400, 403, 404
+        and 429, before anything is written; 404 and 503 of the store.
+        """
         request = self._request
+        permit = self._permit = await self._turns.proxy.permit(caller, request.options.get("model"))
+        self.body["model"] = self.body["model"] or permit.backend.name
         if request.store:
             deadline = self._turns.clock() + self._turns.seconds + _MARGIN_SECONDS
-            await self._stored(
-                self._turns.store.begin_response(
-                    self._owner,
-                    self.body,
-                    input=request.input,
-                    conversation=request.conversation,
-                    previous=request.previous,
-                    deadline=deadline,
-                )
+            begin = self._turns.store.begin_response(
+                self._owner,
+                self.body,
+                input=request.input,
+                conversation=request.conversation,
+                previous=request.previous,
+                deadline=deadline,
             )
+            try:
+                await self._stored(begin)
+            except BaseException:
+                await permit.grant.release()
+                raise
+        return permit.grant.headers
 
     async def run(self, scope: Scope, receive: Receive, listener: Listener, *, cut: str = "incomplete") -> Event:
         """Ask the engine and hand its events to `listener`; the whole response object.
@@ -127,16 +145,18 @@ class Turn:
         self._scope, self._listener = scope, listener
         try:
             outlet = Outlet(self._take, raising=True)
-            await self._turns.proxy.forward(scope, receive, self._inbound(scope), outlet)
+            await self._turns.proxy.forward(scope, receive, self._inbound(scope), outlet, self._permit)
             if not self._final:
                 raise translation.engine_lost(self.body["model"])
         except ClientGone:
             await self._cut(cut, None)
+            await self._say_end()
             raise
         except ApiError as error:
-            await self._cut("failed", error)
-            await self._say_failed()
-            raise
+            if not self._final:  # else only the connection broke, after the last event
+                await self._cut("failed", error)
+                await self._say_end()
+                raise
         return self.body
 
     def _inbound(self, scope: Scope) -> Inbound:
@@ -165,10 +185,15 @@ class Turn:
             if not data:
                 await self._listener.quiet()
             elif data == b"[DONE]":
-                continue
+                await self._end_chat()
             else:
                 await self._take_data(data)
-        if not message.get("more_body") and not self._final:
+        if not message.get("more_body"):
+            await self._end_chat()
+
+    async def _end_chat(self) -> None:
+        """The stream has ended: of a chat completion the last event of the response is made here."""
+        if not self._final:
             for event in self._chat.end():
                 await self._pass_on(event)
 
@@ -224,25 +249,29 @@ class Turn:
         """The turn ends before its answer does."""
         if self._final:
             return
-        seen = self._sequence > 0
-        self.body.update(status=status, output=self._transcript.output())
+        output = self._transcript.output()
+        # A new object: who follows the events may not have read the old one yet.
+        self.body = {**self.body, "status": status, "output": output}
         if error is not None:
             self.body["error"] = {"code": "server_error", "message": error.message}
         try:
-            if seen or self._request.background:
-                await self._keep(status, shown=seen and (self._request.stream or error is None))
+            if self._sequence > 0 or self._request.background:
+                # A question without an answer does not get into the conversation: many models take no two in a row.
+                await self._keep(status, shown=bool(output) and (self._request.stream or error is None))
             elif self._request.store:
                 # The client is told that there is no answer: then there is no response either.
                 await self._turns.store.delete_response(self._owner, self.id)
         except (StoreError, ApiError) as failure:
             _logger.warning("a cut turn could not be kept: %s", failure, extra={"fields": {"response": self.id}})
 
-    async def _say_failed(self) -> None:
-        if self._sequence == 0 or self._final:
+    async def _say_end(self) -> None:
+        """The last event of a turn that was cut, for whoever listens."""
+        if self._final or (self._sequence == 0 and not self._request.background):
             return
+        kind = "failed" if self.body["status"] == "failed" else "incomplete"
         with contextlib.suppress(TimeoutError):  # a client that does not read is not waited for
             async with asyncio.timeout(_LAST_WORDS_SECONDS):
-                await self._emit({"type": "response.failed", "response": self.body})
+                await self._emit({"type": f"response.{kind}", "response": self.body})
 
     async def _keep(self, status: str, *, shown: bool = True) -> None:
         """Store the turn as it is. `shown`: the client has seen the answer, so that it belongs to the conversation."""
@@ -256,7 +285,11 @@ class Turn:
         elif request.store:
             await self._stored(store.finish_response(self._owner, self.id, self.body, output=output))
         elif request.conversation is not None:
-            await self._stored(store.add_items(self._owner, request.conversation, [*request.input, *output]))
+            await self._stored(self._add_turn(request.conversation, [*request.input, *output]))
+
+    async def _add_turn(self, conversation: str, items: Sequence[Item]) -> None:
+        with contextlib.suppress(NotStored):  # deleted meanwhile: the answer is whole all the same
+            await self._turns.store.add_items(self._owner, conversation, items)
 
     async def _stored(self, call: Awaitable[T]) -> T:
         try:

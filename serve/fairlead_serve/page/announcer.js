@@ -1,5 +1,8 @@
 // What a screen reader says of an answer: whole blocks, not every word that is added to one.
 
+// By then it is said; who reads the page line by line does not want to find it twice.
+const SAID_MS = 20_000;
+
 export class Announcer {
   #element;
 
@@ -12,10 +15,6 @@ export class Announcer {
     const line = document.createElement("p");
     line.textContent = text;
     this.#element.append(line);
-  }
-
-  /** Forget what was said: it is said already. */
-  clear() {
-    this.#element.replaceChildren();
+    setTimeout(() => line.remove(), SAID_MS);
   }
 }

@@ -3,13 +3,14 @@
 import { copyButton } from "./copying.js";
 import { Growth } from "./growth.js";
 import { isIncomplete, othersOf, textOf, thoughtsOf } from "./items.js";
-import { number, say, write } from "./strings.js";
+import { copyOf, partsOf } from "./parts.js";
+import { number, say } from "./strings.js";
 
 // A rate over less time than this is that of the network, not of the model.
 const SHORTEST_MS = 50;
 
 export class Answer {
-  #parts = {};
+  #parts;
   #growth;
   #announcer;
   #began = 0;
@@ -18,10 +19,8 @@ export class Answer {
 
   /** `announcer` reads it out; `onRegenerate()` is called when another one is wanted. */
   constructor(markdown, announcer, onRegenerate) {
-    const { content } = document.getElementById("answer");
-    this.element = content.firstElementChild.cloneNode(true);
-    write(this.element);
-    for (const part of this.element.querySelectorAll("[data-part]")) this.#parts[part.dataset.part] = part;
+    this.element = copyOf("answer");
+    this.#parts = partsOf(this.element);
     this.#announcer = announcer;
     this.#growth = new Growth(this.#parts.text, markdown, {
       onRead: (text) => this.#announce(text),
@@ -87,7 +86,7 @@ export class Answer {
     const said = [this.#firstToken()];
     const ms = this.#last - this.#first;
     if (tokens > 1 && ms > SHORTEST_MS) said.push(say("tokens_rate", { rate: number(((tokens - 1) / ms) * 1000, 1) }));
-    if (tokens) said.push(say("tokens", { count: number(tokens) }));
+    if (tokens) said.push(tokens === 1 ? say("token") : say("tokens", { count: number(tokens) }));
     this.#parts.stats.textContent = said.filter(Boolean).join(" · ");
   }
 

@@ -1,17 +1,18 @@
 // Where messages are written. What is in it survives a reload.
 
+import { partsOf } from "./parts.js";
 import { say } from "./strings.js";
 import { sendsOn } from "./typing.js";
 
 export class Composer {
   #notes;
-  #parts = {};
+  #parts;
   #conversation = "";
 
   /** `onSend(text)` is called with what is to be sent, `onStop()` when the answer is to end. */
   constructor(form, notes, { onSend, onStop }) {
     this.#notes = notes;
-    for (const part of form.querySelectorAll("[data-part]")) this.#parts[part.dataset.part] = part;
+    this.#parts = partsOf(form);
     const { text, stop } = this.#parts;
     text.addEventListener("input", () => {
       this.keep();

@@ -1,5 +1,6 @@
 // The API key: asked for where the server wants one, kept in this browser, sent in a header and nowhere else.
 
+import { partsOf } from "./parts.js";
 import { say } from "./strings.js";
 
 const NAME = "fairlead.key";
@@ -9,15 +10,16 @@ const SENDABLE = /^[!-~]+$/;
 export class Key {
   #dialog;
   #button;
-  #parts = {};
+  #parts;
   #asked = null;
-  #value = "";
+  #value;
+  #declined = false;
 
   /** `dialog` asks for it; `button` opens that, once there is a key or the server wants one. */
   constructor(dialog, button) {
     this.#dialog = dialog;
     this.#button = button;
-    for (const part of dialog.querySelectorAll("[data-part]")) this.#parts[part.dataset.part] = part;
+    this.#parts = partsOf(dialog);
     this.#value = stored();
     button.hidden = !this.#value;
     button.addEventListener("click", async () => (await this.#open()) && this.onTake());
@@ -31,7 +33,12 @@ export class Key {
       dialog.close();
       this.onForget();
     });
-    dialog.addEventListener("close", () => this.#answer(false));
+    dialog.addEventListener("close", () => {
+      this.#declined = this.#asked !== null;
+      this.#answer(false);
+    });
+    // Who has just declined is not asked again until they do something that needs a key.
+    for (const kind of ["keydown", "pointerdown"]) addEventListener(kind, () => (this.#declined = false), true);
     /** Called when a key was entered without being asked for. */
     this.onTake = () => {};
     /** Called when nothing of this key is to be left here. */
@@ -48,6 +55,7 @@ export class Key {
     if (this.#value && this.#value !== wrong) return Promise.resolve(true); // it was asked for in the meantime
     this.#button.hidden = false;
     if (wrong) this.#keep("");
+    if (this.#declined) return Promise.resolve(false);
     this.#parts.wrong.textContent = wrong ? say("key_wrong") : "";
     return this.#open();
   }
@@ -66,7 +74,7 @@ export class Key {
       this.#parts.wrong.textContent = say("key_ascii");
       return;
     }
-    this.#keep(key, this.#parts.remember.checked ? localStorage : sessionStorage);
+    this.#keep(key, { remember: this.#parts.remember.checked });
     this.#answer(true);
     this.#dialog.close();
   }
@@ -78,12 +86,12 @@ export class Key {
     this.#asked = null;
   }
 
-  #keep(key, storage = null) {
+  #keep(key, { remember = false } = {}) {
     this.#value = key;
     try {
       sessionStorage.removeItem(NAME);
       localStorage.removeItem(NAME);
-      storage?.setItem(NAME, key);
+      if (key) (remember ? localStorage : sessionStorage).setItem(NAME, key);
     } catch {
       // The browser stores nothing: the key lives as long as the page.
     }

@@ -1,5 +1,6 @@
 // The list of conversations, the last used first.
 
+import { partsOf } from "./parts.js";
 import { date, say } from "./strings.js";
 
 const PAGE = 30;
@@ -7,7 +8,7 @@ const LONGEST_PAGE = 100;
 
 export class List {
   #api;
-  #parts = {};
+  #parts;
   #dialog;
   #conversations = [];
   #current = "";
@@ -16,7 +17,7 @@ export class List {
   constructor(api, element, dialog) {
     this.#api = api;
     this.#dialog = dialog;
-    for (const part of element.querySelectorAll("[data-part]")) this.#parts[part.dataset.part] = part;
+    this.#parts = partsOf(element);
     this.#parts.more.addEventListener("click", () => this.#try(() => this.#readOn(PAGE)));
     /** Called with what went wrong, and `retry`, which does it again. */
     this.onProblem = () => {};

@@ -1,6 +1,7 @@
 // What went wrong, in words.
 
 import { ApiError } from "./api.js";
+import { partsOf } from "./parts.js";
 import { say } from "./strings.js";
 
 const TITLES = {
@@ -19,12 +20,12 @@ const TITLES = {
 
 export class Problem {
   #element;
-  #parts = {};
+  #parts;
   #retry = () => {};
 
   constructor(element) {
     this.#element = element;
-    for (const part of element.querySelectorAll("[data-part]")) this.#parts[part.dataset.part] = part;
+    this.#parts = partsOf(element);
     this.#parts.close.addEventListener("click", () => this.clear());
     this.#parts.retry.addEventListener("click", () => {
       this.clear();

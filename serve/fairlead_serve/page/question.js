@@ -1,19 +1,18 @@
 // A question in the thread, which can be edited and asked again.
 
 import { othersOf, textOf } from "./items.js";
-import { say, write } from "./strings.js";
+import { copyOf, partsOf } from "./parts.js";
+import { say } from "./strings.js";
 import { sendsOn } from "./typing.js";
 
 export class Question {
-  #parts = {};
+  #parts;
   #onAsk;
 
   /** `onAsk(text)` is called when it is to be asked again, in other words. */
   constructor(text, onAsk) {
-    const { content } = document.getElementById("question");
-    this.element = content.firstElementChild.cloneNode(true);
-    write(this.element);
-    for (const part of this.element.querySelectorAll("[data-part]")) this.#parts[part.dataset.part] = part;
+    this.element = copyOf("question");
+    this.#parts = partsOf(this.element);
     this.#onAsk = onAsk;
     this.#parts.text.textContent = text;
     this.#parts.edit.addEventListener("click", () => this.#edit());

@@ -14,6 +14,8 @@ export class Scroll {
     this.#button = button;
     element.addEventListener("scroll", () => this.#look(), { passive: true });
     button.addEventListener("click", () => this.toEnd());
+    // Who works with something in the thread is not taken away from it.
+    content.addEventListener("focusin", () => (this.#following = false));
     // After the layout and before the frame is painted: nothing is laid out twice, and nothing jumps.
     const sizes = new ResizeObserver(() => this.#follow());
     sizes.observe(content);

@@ -1,17 +1,18 @@
 // The model, the system prompt and the temperature of a conversation.
 
 import { LONGEST_INSTRUCTIONS, lengthOf } from "./metadata.js";
+import { partsOf } from "./parts.js";
 import { number, say } from "./strings.js";
 
 export class Settings {
   #model;
-  #parts = {};
+  #parts;
   #temperature = null;
 
   /** `model` is the list to pick from, `panel` has the rest. `onChange()` is called when a person changed something. */
   constructor(model, panel, onChange) {
     this.#model = model;
-    for (const part of panel.querySelectorAll("[data-part]")) this.#parts[part.dataset.part] = part;
+    this.#parts = partsOf(panel);
     const { instructions, temperature, reset } = this.#parts;
     temperature.addEventListener("input", () => this.#setTemperature(temperature.valueAsNumber));
     reset.addEventListener("click", () => {

@@ -29,17 +29,15 @@ export class Thread {
 
   /** Show all of `items`, and nothing else. */
   show({ items }) {
-    this.#drop(this.#turns);
-    for (const item of items) {
-      if (isQuestion(item) || this.isEmpty) this.#add();
-      const turn = this.#turns.at(-1);
-      if (isQuestion(item)) this.#addQuestion(turn, textOf(item)).show(item);
-      if (isQuestion(item)) turn.item = item;
-      else turn.said.push(item);
-    }
+    const turns = turnsOf(items);
+    const same = turns.findIndex((turn, index) => !isSame(turn, this.#turns[index]));
+    const kept = same < 0 ? turns.length : same;
+    this.#drop(this.#turns.slice(kept));
+    const added = turns.slice(kept).map((turn) => this.#add(turn));
     // The last answer first: it is the one in view.
-    for (const turn of this.#turns.toReversed()) {
-      if (turn.said.length) this.#addAnswer(turn).show(turn.said);
+    for (const turn of added.toReversed()) {
+      turn.question?.show(turn.item);
+      turn.answer?.show(turn.said);
     }
   }
 
@@ -47,24 +45,24 @@ export class Thread {
   begin(text, instead) {
     const from = this.#turns.findIndex((turn) => turn.item && turn.item === instead);
     this.#drop(from < 0 ? [] : this.#turns.slice(from));
-    this.#announcer.clear();
-    const turn = this.#add();
-    this.#addQuestion(turn, text);
-    this.#addAnswer(turn);
-    return turn;
+    return this.#add({ text, item: null, said: null });
   }
 
   /** `turn`, the last one, is among `items` now. */
   settle(turn, { items }) {
-    const last = items.findLastIndex(isQuestion);
-    turn.item = items[last];
-    turn.question.show(turn.item);
-    turn.answer.show(items.slice(last + 1));
+    const { item, said } = turnsOf(items).at(-1);
+    Object.assign(turn, { item, said });
+    turn.question.show(item);
+    turn.answer.show(said);
   }
 
-  #add() {
-    const turn = { element: document.createElement("section"), item: null, said: [] };
+  /** `text`: of the question; undefined where something was said unasked. `said`: the answer; null where it is coming. */
+  #add({ text, item, said }) {
+    const turn = { text, item, said, element: document.createElement("section") };
     turn.element.className = "turn";
+    if (text !== undefined) turn.question = this.#questionOf(turn);
+    if (said?.length !== 0) turn.answer = this.#answerTo(turn);
+    turn.element.append(...[turn.question, turn.answer].filter(Boolean).map((part) => part.element));
     this.element.append(turn.element);
     this.#turns.push(turn);
     return turn;
@@ -75,15 +73,30 @@ export class Thread {
     this.#turns = this.#turns.filter((turn) => !turns.includes(turn));
   }
 
-  #addQuestion(turn, text) {
-    turn.question = new Question(text, (words) => this.onAsk(contentWith(words, turn.item?.content), turn.item));
-    turn.element.append(turn.question.element);
-    return turn.question;
+  #questionOf(turn) {
+    return new Question(turn.text, (words) => this.onAsk(contentWith(words, turn.item?.content), turn.item));
   }
 
-  #addAnswer(turn) {
-    turn.answer = new Answer(this.#markdown, this.#announcer, () => this.onAsk(turn.item.content, turn.item));
-    turn.element.append(turn.answer.element);
-    return turn.answer;
+  #answerTo(turn) {
+    return new Answer(this.#markdown, this.#announcer, () => {
+      this.onAsk(turn.item?.content ?? contentWith(turn.text), turn.item);
+    });
   }
+}
+
+/** `items` as questions with what was said after each. */
+function turnsOf(items) {
+  const turns = [];
+  for (const item of items) {
+    if (isQuestion(item)) turns.push({ text: textOf(item), item, said: [] });
+    else if (turns.length) turns.at(-1).said.push(item);
+    else turns.push({ item: null, said: [item] });
+  }
+  return turns;
+}
+
+/** Whether two turns, the second of which may not be there, are of the same items. */
+function isSame(turn, other) {
+  const [items, others] = [turn, other].map((one) => [one?.item, ...(one?.said ?? [])]);
+  return items.length === others.length && items.every((item, index) => item === others[index]);
 }

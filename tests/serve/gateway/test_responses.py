@@ -3,7 +3,7 @@
 import asyncio
 import json
 import sqlite3
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,11 @@ import pytest
 from openai import AsyncOpenAI
 from openai.types.responses import Response, ResponseFunctionToolCall
 
+from fairlead_serve.gateway import background
+from fairlead_serve.gateway.routes.responses import encode_event
+from fairlead_serve.gateway.transcript import Transcript
 from tests.serve.gateway.official import events_of, sdk
-from tests.serve.gateway.upstream import END_OF_CHUNKS, Exchange, Request, Script, Upstream, vllm_error
+from tests.serve.gateway.upstream import Exchange, Request, Script, Upstream, vllm_error
 from tests.serve.gateway.vllm_responses import RESPONSES, Answering, events
 from tests.serve.gateway.world import Running, World, backend, until
 
@@ -78,6 +81,14 @@ def said(items: Sequence[Any]) -> list[tuple[str, str]]:
     return [(item["role"], "".join(part["text"] for part in item["content"])) for item in plain]
 
 
+async def ended(client: AsyncOpenAI, response: str) -> Response:
+    """The response, when nobody works on it any more."""
+    async with asyncio.timeout(10):
+        while (found := await client.responses.retrieve(response)).status in {"queued", "in_progress"}:
+            pass
+    return found
+
+
 async def said_in(client: AsyncOpenAI, conversation: str) -> list[tuple[str, str]]:
     return said([item async for item in client.conversations.items.list(conversation, order="asc")])
 
@@ -91,6 +102,26 @@ def kept(database: Path) -> list[str]:
     """The status of every response that is stored."""
     with sqlite3.connect(database) as connection:
         return [json.loads(body)["status"] for (body,) in connection.execute("SELECT body FROM responses")]
+
+
+def names_of(database: Path) -> list[str]:
+    """The id of every response that is stored."""
+    with sqlite3.connect(database) as connection:
+        return [name for (name,) in connection.execute("SELECT id FROM responses")]
+
+
+@pytest.fixture
+def heard(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Set when the gateway has got a first piece of text."""
+    event, feed = asyncio.Event(), Transcript.feed
+
+    def hear(transcript: Transcript, told: Mapping[str, Any]) -> None:
+        feed(transcript, told)
+        if told["type"] == "response.output_text.delta":
+            event.set()
+
+    monkeypatch.setattr(Transcript, "feed", hear)
+    return event
 
 
 @pytest.fixture
@@ -191,9 +222,7 @@ async def test_a_stream_whose_engine_breaks_off_after_the_end_is_whole(world: Wo
 
 async def test_comments_reach_who_waits_for_a_slow_answer(world: World) -> None:
     hold = asyncio.Event()
-    running, _ = await serving(
-        world, Answering("Hel", "lo", hold=hold), times={"keep_alive_comment_seconds": 0.02}
-    )
+    running, _ = await serving(world, Answering("Hel", "lo", hold=hold), times={"keep_alive_comment_seconds": 0.02})
     client = await world.client(running)
     await client.request("POST", RESPONSES, {"input": "hi", "stream": True})
     await client.head()
@@ -290,37 +319,40 @@ async def test_input_of_every_form_reaches_the_engine_and_is_listed(world: World
     assert listed == [item["type"] for item in sent]
 
 
-@pytest.mark.parametrize(
-    ("body", "param"),
-    [
-        ({"input": 3}, "input"),
-        ({"input": [3]}, "input[0]"),
-        ({"input": [{"role": "user"}]}, "input[0].content"),
-        ({"input": [{"role": "robot", "content": "hi"}]}, "input[0].role"),
-        ({"input": [{"role": "user", "content": [{"type": "input_text"}]}]}, "input[0].content[0].text"),
-        ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "input[0]"),
-        ({"input": [{"type": "function_call_output", "output": "x"}]}, "input[0].call_id"),
-        ({"input": [{"type": "function_call_output", "call_id": "c"}]}, "input[0].output"),
-        ({"input": [{"type": "function_call", "call_id": "c", "arguments": "{}"}]}, "input[0].name"),
-        ({"input": [{"type": "function_call", "call_id": "c", "name": "f"}]}, "input[0].arguments"),
-        ({}, "input"),
-        ({"input": []}, "input"),
-        ({"input": "hi", "model": 3}, "model"),
-        ({"input": "hi", "stream": "yes"}, "stream"),
-        ({"input": "hi", "conversation": 3}, "conversation"),
-        ({"input": "hi", "conversation": {"name": "x"}}, "conversation"),
-        ({"input": "hi", "metadata": TOO_MANY_PAIRS}, "metadata"),
-        ({"input": "hi", "metadata": {"a": 1}}, "metadata"),
-        ({"input": "hi", "tools": "all"}, "tools"),
-        ({"input": "hi", "background": True, "store": False}, "background"),
-        ({"input": "hi", "conversation": "conv_1", "previous_response_id": "resp_1"}, "previous_response_id"),
-        ([], None),
-    ],
-)
-async def test_what_cannot_be_asked_is_refused_with_its_place(world: World, body: Any, param: str | None) -> None:
+# (body, the place that is wrong)
+REFUSED: list[tuple[Any, str | None]] = [
+    ({"input": 3}, "input"),
+    ({"input": [3]}, "input[0]"),
+    ({"input": [{"role": "user"}]}, "input[0].content"),
+    ({"input": [{"role": "robot", "content": "hi"}]}, "input[0].role"),
+    ({"input": [{"role": "user", "content": [{"type": "input_text"}]}]}, "input[0].content[0].text"),
+    ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "input[0]"),
+    ({"input": [{"type": "function_call_output", "output": "x"}]}, "input[0].call_id"),
+    ({"input": [{"type": "function_call_output", "call_id": "c"}]}, "input[0].output"),
+    ({"input": [{"type": "function_call", "call_id": "c", "arguments": "{}"}]}, "input[0].name"),
+    ({"input": [{"type": "function_call", "call_id": "c", "name": "f"}]}, "input[0].arguments"),
+    ({}, "input"),
+    ({"input": []}, "input"),
+    ({"input": "hi", "model": 3}, "model"),
+    ({"input": "hi", "stream": "yes"}, "stream"),
+    ({"input": "hi", "conversation": 3}, "conversation"),
+    ({"input": "hi", "conversation": {"name": "x"}}, "conversation"),
+    ({"input": "hi", "metadata": TOO_MANY_PAIRS}, "metadata"),
+    ({"input": "hi", "metadata": {"a": 1}}, "metadata"),
+    ({"input": "hi", "tools": "all"}, "tools"),
+    ({"input": "hi", "background": True, "store": False}, "background"),
+    ({"input": "hi", "conversation": "conv_1", "previous_response_id": "resp_1"}, "previous_response_id"),
+    ([], None),
+]
+
+
+async def test_what_cannot_be_asked_is_refused_with_its_place(world: World) -> None:
     running, upstream = await serving(world, Answering("Hello"))
-    answer = await world.post(running, body, path=RESPONSES)
-    assert (answer.status, answer.error["type"], answer.error["param"]) == (400, "invalid_request_error", param)
+    client = await world.client(running)
+    for body, param in REFUSED:
+        answer = await client.post(RESPONSES, body)
+        assert (answer.status, answer.error["type"], body) == (400, "invalid_request_error", body)
+        assert answer.error["param"] == param
     assert upstream.requests == []
 
 
@@ -470,15 +502,16 @@ async def test_a_response_that_is_being_answered_says_so(world: World, database:
     async with sdk(running) as client:
         asking = asyncio.create_task(client.responses.create(input="hi"))
         await until(lambda: held.waiting == 1)
-        with sqlite3.connect(database) as connection:
-            [(name,)] = connection.execute("SELECT id FROM responses")
+        [name] = names_of(database)
         found = await client.responses.retrieve(name)
-        assert (found.status, found.output, found.completed_at) == ("in_progress", [], None)
-        with pytest.raises(openai.ConflictError):
-            await client.responses.retrieve(name, stream=True)
-        with pytest.raises(openai.BadRequestError) as raised:
-            await client.responses.create(input="more", previous_response_id=name)
-        assert raised.value.param == "previous_response_id"
+        assert (found.status, found.model, found.output, found.completed_at) == ("in_progress", "model", [], None)
+        for call in (
+            client.responses.retrieve(name, stream=True),
+            client.responses.create(input="more", previous_response_id=name),
+        ):
+            with pytest.raises(openai.ConflictError) as raised:
+                await call
+            assert raised.value.code == "response_unfinished"
         held.open.set()
         assert (await asking).id == name
         assert (await client.responses.retrieve(name)).status == "completed"
@@ -515,16 +548,14 @@ async def test_a_failure_in_the_middle_ends_a_stream_and_keeps_what_came(world: 
         failed = await client.responses.retrieve(told[-1]["response"]["id"])
         assert (failed.status, failed.output_text) == ("failed", "Hel")
         assert failed.error is not None
-        [answer_item, _] = [item async for item in client.conversations.items.list(conversation.id)]
-        assert answer_item.type == "message"
-        assert answer_item.status == "incomplete"
+        kept_answer = await anext(aiter(client.conversations.items.list(conversation.id)))
+        assert kept_answer.type == "message"
+        assert kept_answer.status == "incomplete"
         assert await said_in(client, conversation.id) == [("user", "hi"), ("assistant", "Hel")]
 
 
 async def test_a_failure_in_the_middle_is_502_to_who_waits_for_the_whole(world: World, database: Path) -> None:
-    running, _ = await serving(
-        world, Answering("Hel", "lo", lost=True), database_url=f"sqlite:///{database}"
-    )
+    running, _ = await serving(world, Answering("Hel", "lo", lost=True), database_url=f"sqlite:///{database}")
     async with sdk(running) as client:
         conversation = await client.conversations.create()
         with pytest.raises(openai.InternalServerError) as raised:
@@ -536,32 +567,22 @@ async def test_a_failure_in_the_middle_is_502_to_who_waits_for_the_whole(world: 
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_client_that_leaves_in_the_middle_leaves_what_came(
-    world: World, database: Path, stream: bool
+    world: World, database: Path, heard: asyncio.Event, stream: bool
 ) -> None:
     script = Answering("Hel", "lo", hold=asyncio.Event())
-    running, upstream = await serving(world, script, database_url=f"sqlite:///{database}")
+    running, _ = await serving(world, script, database_url=f"sqlite:///{database}")
     async with sdk(running) as client:
         conversation = await client.conversations.create()
         leaving = await world.client(running)
-        await leaving.request(
-            "POST", RESPONSES, {"input": "hi", "conversation": conversation.id, "stream": stream}
-        )
-        if stream:
-            await leaving.head()
-            while b'"Hel"' not in (await leaving.piece() or b""):
-                pass
-        else:
-            await until(lambda: running.backend.admission.ongoing == 1)
-            # The hold begins when the first piece has been sent; it has come when the next request has.
-            assert (await world.get(running, "/v1/models")).status == 200
-            await until(lambda: bool(upstream.requests))
+        await leaving.request("POST", RESPONSES, {"input": "hi", "conversation": conversation.id, "stream": stream})
+        await heard.wait()
         leaving.leave()
         await until(lambda: script.left == 1)
         await until(lambda: kept(database) == ["incomplete"])
         assert await said_in(client, conversation.id) == [("user", "hi"), ("assistant", "Hel")]
-        [answer_item, _] = [item async for item in client.conversations.items.list(conversation.id)]
-        assert answer_item.type == "message"
-        assert answer_item.status == "incomplete"
+        answer = await anext(aiter(client.conversations.items.list(conversation.id)))
+        assert answer.type == "message"
+        assert answer.status == "incomplete"
 
 
 async def test_a_client_that_leaves_before_anything_was_said_leaves_the_conversation_as_it_was(
@@ -583,9 +604,7 @@ async def test_a_client_that_leaves_before_anything_was_said_leaves_the_conversa
 
 async def test_a_client_that_leaves_the_queue_leaves_nothing(world: World, database: Path) -> None:
     held = Held("Hello")
-    running, upstream = await serving(
-        world, held, database_url=f"sqlite:///{database}", engine={"max_ongoing": 1}
-    )
+    running, upstream = await serving(world, held, database_url=f"sqlite:///{database}", engine={"max_ongoing": 1})
     async with sdk(running) as client:
         conversation = await client.conversations.create()
         first = asyncio.create_task(client.responses.create(input="one", conversation=conversation.id))
@@ -621,7 +640,7 @@ async def test_half_a_call_is_not_given_back_to_the_engine(world: World) -> None
         conversation = await client.conversations.create()
         body = {"input": "hi", "conversation": conversation.id, "stream": True}
         await world.post(running, body, path=RESPONSES)
-        cut = [item async for item in client.conversations.items.list(conversation.id)][0]
+        cut = await anext(aiter(client.conversations.items.list(conversation.id)))
         assert cut.type == "function_call"
         assert (cut.status, cut.arguments) == ("incomplete", '{"city":')
         await client.responses.create(input="again", conversation=conversation.id)
@@ -687,9 +706,234 @@ async def test_a_response_that_is_deleted_while_it_is_answered_stays_deleted(wor
     async with sdk(running) as client:
         asking = asyncio.create_task(client.responses.create(input="hi"))
         await until(lambda: held.waiting == 1)
-        with sqlite3.connect(database) as connection:
-            [(name,)] = connection.execute("SELECT id FROM responses")
+        [name] = names_of(database)
         await client.responses.delete(name)
         held.open.set()
         assert (await asking).output_text == "Hello"
     assert kept(database) == []
+
+
+# --- in the background ------------------------------------------------------------------------------------------
+
+
+async def test_an_answer_in_the_background_is_there_when_it_has_ended(world: World) -> None:
+    held = Held("Hel", "lo")
+    running, _ = await serving(world, held)
+    async with sdk(running) as client:
+        conversation = await client.conversations.create()
+        made = await client.responses.create(input="hi", conversation=conversation.id, background=True)
+        assert (made.status, made.background, made.model) == ("queued", True, "model")
+        await until(lambda: held.waiting == 1)
+        assert (await client.responses.retrieve(made.id)).status == "queued"
+        assert await said_in(client, conversation.id) == []
+        held.open.set()
+        done = await ended(client, made.id)
+        assert (done.status, done.output_text) == ("completed", "Hello")
+        assert await said_in(client, conversation.id) == [("user", "hi"), ("assistant", "Hello")]
+
+
+async def test_a_background_stream_can_be_left_and_looked_at_again_while_it_runs_and_after(
+    world: World, heard: asyncio.Event
+) -> None:
+    hold = asyncio.Event()
+    script = Answering("Hel", "lo", hold=hold)
+    running, _ = await serving(world, script)
+    first, second = await world.client(running), await world.client(running)
+    await first.request("POST", RESPONSES, {"input": "hi", "background": True, "stream": True})
+    head, begun = await first.head(), await first.piece() or b""
+    assert head.header("content-type") == "text/event-stream; charset=utf-8"
+    [created] = events_of(begun)
+    path = f"{RESPONSES}/{created['response']['id']}?stream=true"
+    await heard.wait()
+    first.leave()
+    await second.request("GET", path)
+    await second.head()
+    late = asyncio.create_task(world.get(running, f"{path}&starting_after=1"))
+    hold.set()
+    live = events_of(await second.rest())
+    assert live[0] == created
+    assert live[-1]["type"] == "response.completed"
+    assert script.left == 0
+    body = (await late).body
+    assert body == b"".join(encode_event(event) for event in live[2:])
+    # Its events are not kept for ever; the whole answer is.
+    [begin, added, done, completed] = events_of((await world.get(running, path)).body)
+    assert (begin["type"], begin["response"]["status"]) == ("response.created", "in_progress")
+    assert added["item"] == done["item"] == live[-1]["response"]["output"][0]
+    assert completed["response"] == live[-1]["response"]
+
+
+async def test_who_comes_back_to_a_stream_after_its_end_is_told_the_end(world: World) -> None:
+    running, _ = await serving(world, Answering("Hel", "lo"))
+    async with sdk(running) as client:
+        stream = await client.responses.create(input="hi", background=True, stream=True)
+        seen = [event async for event in stream]
+        last = seen[-1]
+        assert last.type == "response.completed"
+        again = await client.responses.retrieve(last.response.id, stream=True, starting_after=6)
+        [told] = [event async for event in again]
+        assert told.type == "response.completed"
+        assert (told.sequence_number, told.response) == (7, last.response)
+
+
+async def test_comments_reach_who_waits_for_an_answer_in_the_background(world: World) -> None:
+    held = Held("Hello")
+    running, _ = await serving(world, held, times={"keep_alive_comment_seconds": 0.02})
+    client = await world.client(running)
+    await client.request("POST", RESPONSES, {"input": "hi", "background": True, "stream": True})
+    await client.head()
+    assert [await client.piece(), await client.piece()] == [b": keep-alive\n\n"] * 2
+    held.open.set()
+    assert events_of(await client.rest())[-1]["type"] == "response.completed"
+
+
+async def test_an_answer_in_the_background_can_be_cancelled(world: World, heard: asyncio.Event) -> None:
+    script = Answering("Hel", "lo", hold=asyncio.Event())
+    running, _ = await serving(world, script)
+    async with sdk(running) as client:
+        conversation = await client.conversations.create()
+        made = await client.responses.create(input="hi", conversation=conversation.id, background=True)
+        await heard.wait()
+        watching = await world.client(running)
+        await watching.request("GET", f"{RESPONSES}/{made.id}?stream=true")
+        await watching.head()
+        cancelled = await client.responses.cancel(made.id)
+        assert (cancelled.status, cancelled.output_text) == ("cancelled", "Hel")
+        await until(lambda: script.left == 1)
+        assert await client.responses.cancel(made.id) == cancelled
+        assert await client.responses.retrieve(made.id) == cancelled
+        assert await said_in(client, conversation.id) == [("user", "hi"), ("assistant", "Hel")]
+        told = events_of(await watching.rest())
+        assert (told[-1]["type"], told[-1]["response"]["status"]) == ("response.incomplete", "cancelled")
+
+
+async def test_what_was_cancelled_before_it_began_leaves_the_conversation_as_it_was(world: World) -> None:
+    held = Held("Hello")
+    running, _ = await serving(world, held)
+    async with sdk(running) as client:
+        conversation = await client.conversations.create()
+        made = await client.responses.create(input="hi", conversation=conversation.id, background=True)
+        await until(lambda: held.waiting == 1)
+        assert (await client.responses.cancel(made.id)).status == "cancelled"
+        assert await said_in(client, conversation.id) == []
+
+
+async def test_only_what_runs_in_the_background_can_be_cancelled(world: World) -> None:
+    running, _ = await serving(world, Answering("Hello"))
+    async with sdk(running) as client:
+        made = await client.responses.create(input="hi")
+        with pytest.raises(openai.BadRequestError) as refused:
+            await client.responses.cancel(made.id)
+        assert refused.value.code == "not_in_background"
+        with pytest.raises(openai.NotFoundError):
+            await client.responses.cancel("resp_1")
+        made = await client.responses.create(input="hi", background=True)
+        await ended(client, made.id)
+        assert (await client.responses.cancel(made.id)).status == "completed"
+
+
+@pytest.mark.parametrize("how", ["cancel", "delete", "delete the conversation"])
+async def test_another_gateway_ends_an_answer_in_the_background(
+    world: World, database: Path, heard: asyncio.Event, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(background, "_LOOK_SECONDS", 0.01)
+    script = Answering("Hel", "lo", hold=asyncio.Event())
+    first, upstream = await serving(world, script, database_url=f"sqlite:///{database}")
+    second = await world.gateway(backend(upstream.url, kind="engine"), database_url=f"sqlite:///{database}")
+    async with sdk(first) as here, sdk(second) as there:
+        conversation = await here.conversations.create()
+        made = await here.responses.create(input="hi", conversation=conversation.id, background=True)
+        await heard.wait()
+        if how == "cancel":
+            assert (await there.responses.cancel(made.id)).status == "cancelled"
+        elif how == "delete":
+            await there.responses.delete(made.id)
+        else:
+            await there.conversations.delete(conversation.id)
+        await until(lambda: script.left == 1)
+        if how == "cancel":
+            assert (await here.responses.retrieve(made.id)).status == "cancelled"
+            assert await said_in(there, conversation.id) == []
+    assert kept(database) == (["cancelled"] if how == "cancel" else [])
+
+
+async def test_an_answer_in_the_background_that_is_deleted_ends(world: World, heard: asyncio.Event) -> None:
+    script = Answering("Hel", "lo", hold=asyncio.Event())
+    running, _ = await serving(world, script)
+    async with sdk(running) as client:
+        made = await client.responses.create(input="hi", background=True)
+        await heard.wait()
+        await client.responses.delete(made.id)
+        await until(lambda: script.left == 1)
+        with pytest.raises(openai.NotFoundError):
+            await client.responses.retrieve(made.id)
+
+
+@pytest.mark.parametrize("script", [refusing, Answering("Hel", "lo", lost=True)])
+async def test_an_answer_in_the_background_that_fails_says_why(world: World, script: Script) -> None:
+    running, _ = await serving(world, script)
+    async with sdk(running) as client:
+        conversation = await client.conversations.create()
+        stream = await client.responses.create(input="hi", conversation=conversation.id, background=True, stream=True)
+        last = [event async for event in stream][-1]
+        assert last.type == "response.failed"
+        failed = await client.responses.retrieve(last.response.id)
+        assert failed == last.response
+        assert failed.error is not None
+        assert ("the prompt is bad" in failed.error.message) or ("was lost" in failed.error.message)
+
+
+async def test_a_model_that_there_is_not_is_no_matter_for_the_background(world: World, database: Path) -> None:
+    running, _ = await serving(world, Answering("Hello"), database_url=f"sqlite:///{database}")
+    async with sdk(running) as client:
+        for stream in (False, True):
+            with pytest.raises(openai.NotFoundError) as raised:
+                await client.responses.create(model="other", input="hi", background=True, stream=stream)
+            assert raised.value.code == "model_not_found"
+    assert kept(database) == []
+
+
+# --- the end of a gateway ---------------------------------------------------------------------------------------
+
+
+async def test_a_drain_ends_with_every_answer_kept(world: World, database: Path) -> None:
+    held = Held("Hel", "lo")
+    url = f"sqlite:///{database}"
+    running, upstream = await serving(world, held, database_url=url)
+    async with sdk(running) as client:
+        conversation = await client.conversations.create()
+        made = await client.responses.create(input="one", conversation=conversation.id, background=True)
+        body = {"input": "two", "conversation": conversation.id, "stream": True}
+        asking = asyncio.create_task(world.post(running, body, path=RESPONSES))
+        await until(lambda: held.waiting == 2)
+        running.server.stop()
+        held.open.set()
+        told = events_of((await asking).body)
+        assert told[-1]["type"] == "response.completed"
+        await asyncio.wait_for(running.serving, 10)
+    again = await world.gateway(backend(upstream.url, kind="engine"), database_url=url)
+    async with sdk(again) as client:
+        for name in (made.id, told[-1]["response"]["id"]):
+            assert (await client.responses.retrieve(name)).output_text == "Hello"
+        turns = await said_in(client, conversation.id)
+        assert sorted(turns[::2]) == [("user", "one"), ("user", "two")]
+        assert turns[1::2] == [("assistant", "Hello")] * 2
+
+
+async def test_what_a_drain_cuts_is_kept_as_far_as_it_came(world: World, database: Path, heard: asyncio.Event) -> None:
+    script = Answering("Hel", "lo", hold=asyncio.Event())
+    url = f"sqlite:///{database}"
+    running, upstream = await serving(world, script, database_url=url, times={"drain_seconds": 0})
+    async with sdk(running) as client:
+        conversation = await client.conversations.create()
+        body = {"input": "hi", "conversation": conversation.id, "stream": True}
+        asking = asyncio.create_task(world.post(running, body, path=RESPONSES))
+        await heard.wait()
+        running.server.stop()
+        await asyncio.wait_for(running.serving, 10)
+        body_sent = (await asking).body
+        assert b'"code":"gateway_stopping"' in body_sent
+    again = await world.gateway(backend(upstream.url, kind="engine"), database_url=url)
+    async with sdk(again) as client:
+        assert await said_in(client, conversation.id) == [("user", "hi"), ("assistant", "Hel")]
+    assert kept(database) == ["failed"]

@@ -25,7 +25,7 @@ from fairlead_serve.gateway.bare import BareRoute
 from fairlead_serve.gateway.form import Form
 from fairlead_serve.gateway.inbound import ClientGone, decode, read_body
 from fairlead_serve.gateway.items import Item, message, parse_items, text_of, user_message
-from fairlead_serve.gateway.openapi import DETAILS, EVENTS, JSON, answers, form_body, json_body
+from fairlead_serve.gateway.openapi import DETAILS, EVENTS, JSON, form_body, json_body
 from fairlead_serve.gateway.routes.responses import send_json
 from fairlead_serve.gateway.turn_request import TurnRequest
 from fairlead_serve.gateway.turns import Event, Turns
@@ -38,7 +38,12 @@ _TITLE_CHARACTERS = 80
 _UNHEALTHY: dict[int | str, dict[str, Any]] = {503: {"description": "No model can answer", "content": {JSON: {}}}}
 T = TypeVar("T")
 _PROMPT = {"prompt": {"type": "string"}}
-_MESSAGES = {"messages": {"type": "array", "items": {"type": "object"}}, "model": {"type": "string"}}
+_ROLE_AND_TEXT = {
+    "type": "object",
+    "properties": {"role": {"enum": ["user", "assistant", "system", "developer"]}, "content": {"type": "string"}},
+    "required": ["role", "content"],
+}
+_MESSAGES = {"messages": {"type": "array", "items": _ROLE_AND_TEXT, "minItems": 1}, "model": {"type": "string"}}
 
 
 class _Message(msgspec.Struct):
@@ -403,7 +408,7 @@ def _fields(body: bytes, kind: bytes) -> dict[str, str]:
         form = Form.parse(body, kind)
         return {name: (form.field(name) or b"").decode("utf-8", "replace") for name in form.places}
     try:
-        return {name: values[0] for name, values in parse_qs(body.decode("latin-1"), errors="replace").items()}
+        return {name: values[0] for name, values in parse_qs(body.decode("utf-8", "replace"), errors="replace").items()}
     except ValueError as error:
         raise ApiError(400, f"the request body is not a form: {error}", code="invalid_form") from None
 

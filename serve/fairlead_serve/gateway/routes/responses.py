@@ -24,7 +24,6 @@ from fairlead_serve.gateway.upstream import Headers
 from fairlead_serve.settings import Sizes, Times
 
 _PATH = "/v1/responses"
-_UNFINISHED = frozenset({"queued", "in_progress"})
 _SCHEMA = {
     "model": {"type": "string"},
     "input": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "object"}}]},
@@ -93,14 +92,16 @@ class CreateResponse:
         """Answer one request. Raises ApiError while nothing has been sent, and ClientGone."""
         body = await read_body(scope, receive, limit=self._sizes.body_bytes, seconds=self._times.request_seconds)
         request = TurnRequest.parse(body)
-        turn = await self._turns.prepare(caller_of(scope).owner, request)
-        await turn.open()
+        caller = caller_of(scope)
+        turn = await self._turns.prepare(caller.owner, request)
+        headers = await turn.open(caller)
         if request.background:
             broadcast = self._background.start(turn, scope)
-            response: Response = JSONResponse(turn.body)
             if request.stream:
-                response = _streaming(broadcast.follow(quiet_seconds=self._times.keep_alive_comment_seconds))
-            await response(scope, receive, send)
+                stream = broadcast.follow(quiet_seconds=self._times.keep_alive_comment_seconds)
+                await _streaming(stream, headers)(scope, receive, send)
+            else:
+                await send_json(send, turn.body, headers)
         elif request.stream:
             stream = EventStream(send)
             try:
@@ -142,13 +143,14 @@ def create_router(store: Store, background: Background, *, quiet_seconds: float)
         stream: bool = False,
         starting_after: Annotated[int, Query(ge=-1)] = -1,
     ) -> Response:
+        # Before it is looked up: what ends in between is then found whole.
+        broadcast = background.broadcast(response_id)
         found = await store.get_response(caller_of(request.scope).owner, response_id)
         if not stream:
             return JSONResponse(found.body)
-        broadcast = background.broadcast(response_id)
         if broadcast is not None:
             return _streaming(broadcast.follow(after=starting_after, quiet_seconds=quiet_seconds))
-        if found.status in _UNFINISHED:
+        if not found.finished:
             message = "it is being answered at another place; ask for it without stream until it has ended"
             raise ApiError(409, message, code="response_unfinished")
         return _streaming(_replay(found.body, after=starting_after))
@@ -156,6 +158,7 @@ def create_router(store: Store, background: Background, *, quiet_seconds: float)
     @router.delete(_PATH + "/{response_id}", summary="Delete a response")
     async def delete_response(request: Request, response_id: ResponseId) -> dict[str, Any]:
         await store.delete_response(caller_of(request.scope).owner, response_id)
+        await background.cancel(response_id)
         return {"id": response_id, "object": "response", "deleted": True}
 
     @router.get(_PATH + "/{response_id}/input_items", summary="List what a response was asked")
@@ -173,7 +176,7 @@ def create_router(store: Store, background: Background, *, quiet_seconds: float)
         if not found.body.get("background"):
             message = "only responses in the background can be cancelled; of others, close the connection"
             raise ApiError(400, message, code="not_in_background")
-        if not await background.cancel(response_id) and found.status in _UNFINISHED:
+        if not await background.cancel(response_id) and not found.finished:
             # It runs in another gateway, which looks.
             await store.update_response(owner, response_id, {**found.body, "status": "cancelled"})
         return (await store.get_response(owner, response_id)).body
@@ -193,14 +196,17 @@ async def send_json(send: Send, answer: Mapping[str, Any], headers: Headers = ()
     await send({"type": "http.response.body", "body": body})
 
 
-def _streaming(events: AsyncIterator[Event | None]) -> StreamingResponse:
-    headers = {name.decode(): value.decode() for name, value in sse.HEADERS}
+def _streaming(events: AsyncIterator[Event | None], headers: Headers = ()) -> StreamingResponse:
     written = (sse.KEEP_ALIVE if event is None else encode_event(event) async for event in events)
-    return StreamingResponse(written, headers=headers)
+    shown = {name.decode(): value.decode() for name, value in [*sse.HEADERS, *headers]}
+    return StreamingResponse(written, headers=shown)
 
 
 async def _replay(body: Event, *, after: int) -> AsyncIterator[Event | None]:
-    """A finished response as a stream: its events were not kept, so each item comes whole."""
+    """A finished response as a stream: its events were not kept, so each item comes whole.
+
+    The end comes in any case: who asks for what is after an event of the live stream has seen more of them than this.
+    """
     begun = {**body, "status": "in_progress", "output": [], "usage": None, "completed_at": None}
     events: list[Event] = [{"type": "response.created", "response": begun}]
     for index, item in enumerate(body.get("output") or ()):
@@ -211,5 +217,5 @@ async def _replay(body: Event, *, after: int) -> AsyncIterator[Event | None]:
         end = body["status"]
     events.append({"type": f"response.{end}", "response": body})
     for number, event in enumerate(events):
-        if number > after:
-            yield {**event, "sequence_number": number}
+        if number > after or event is events[-1]:
+            yield {**event, "sequence_number": max(number, after + 1)}

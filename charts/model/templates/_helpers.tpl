@@ -1,0 +1,198 @@
+{{/*
+Names. The release is called as the Model, at most 40 characters (validate.yaml): the longest name made of it is that of
+a pod of KubeRay, which shortens its own. Labels take 63.
+*/}}
+{{- define "model.name" -}}{{ .Release.Name }}{{- end }}
+{{- define "model.configMap" -}}{{ .Release.Name }}-model{{- end }}
+{{- define "model.serviceAccount" -}}{{ .Release.Name }}-engine{{- end }}
+{{- define "model.claim" -}}{{ .Values.cache.claimName | default (printf "%s-cache" .Release.Name) }}{{- end }}
+
+{{/* The spec of the Model file. Only small whole numbers and words are read from it: Helm rounds large numbers. */}}
+{{- define "model.spec" -}}
+{{ (fromYaml .Values.model).spec | default dict | toYaml }}
+{{- end }}
+
+{{/* What answers: "Standalone", "KubeRay", or nothing for an upstream, which has no engine. */}}
+{{- define "model.cluster" -}}
+{{- $spec := include "model.spec" . | fromYaml -}}
+{{- if not $spec.upstream }}{{ $spec.cluster | default "Standalone" }}{{ end -}}
+{{- end }}
+
+{{- define "model.selector" -}}
+fairlead.dev/model: {{ include "model.name" . }}
+app.kubernetes.io/component: engine
+{{- end }}
+
+{{/* Labels of the objects. */}}
+{{- define "model.labels" -}}
+app.kubernetes.io/name: fairlead-model
+app.kubernetes.io/instance: {{ include "model.name" . }}
+app.kubernetes.io/part-of: fairlead
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+fairlead.dev/model: {{ include "model.name" . }}
+{{- end }}
+
+{{/*
+Labels of pods, for (list . "engine") or (list . "head"). Neither the chart nor its version is among them, or an upgrade
+would restart every engine. Ours go before the user's, because selectors depend on them.
+*/}}
+{{- define "model.podLabels" -}}
+{{- $root := index . 0 -}}
+{{- $own := dict
+  "app.kubernetes.io/name" "fairlead-model"
+  "app.kubernetes.io/instance" (include "model.name" $root)
+  "app.kubernetes.io/component" (index . 1)
+  "app.kubernetes.io/part-of" "fairlead"
+  "fairlead.dev/model" (include "model.name" $root) -}}
+{{ merge $own $root.Values.podLabels | toYaml }}
+{{- end }}
+
+{{/* Seconds. The engine leaves its place among the endpoints, then finishes its requests, then Ray ends. */}}
+{{- define "model.leaveSeconds" -}}5{{- end }}
+{{- define "model.drainSeconds" -}}
+{{- $spec := include "model.spec" . | fromYaml -}}
+{{ hasKey $spec "drainTimeoutSeconds" | ternary $spec.drainTimeoutSeconds 120 | int }}
+{{- end }}
+{{- define "model.graceSeconds" -}}
+{{ add (include "model.leaveSeconds" .) (include "model.drainSeconds" .) 60 }}
+{{- end }}
+{{- define "model.startupSeconds" -}}
+{{- $spec := include "model.spec" . | fromYaml -}}
+{{ $spec.startupTimeoutSeconds | default 3600 | int }}
+{{- end }}
+
+{{/* What is the same in every pod of the Model. */}}
+{{- define "model.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: {{ .Values.runAsUser | int64 }}
+runAsGroup: {{ .Values.runAsUser | int64 }}
+fsGroup: {{ .Values.runAsUser | int64 }}
+# A cache of a terabyte is not to be walked through at every start.
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile:
+  type: RuntimeDefault
+{{- end }}
+{{- define "model.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end }}
+
+{{/*
+The environment of the engine. HOME is the one place that can be written; USER, because the user has no entry in the
+image's /etc/passwd and PyTorch asks for a name. A user's variable replaces ours of the same name: an object with a name
+twice cannot be applied. The RAY_ ones are read by Ray when KubeRay starts it; a Standalone engine sets them by itself.
+*/}}
+{{- define "model.environment" -}}
+{{- $drain := include "model.drainSeconds" . | int -}}
+{{- $own := list
+  (dict "name" "HOME" "value" "/tmp")
+  (dict "name" "USER" "value" "fairlead")
+  (dict "name" "FAIRLEAD_CACHE_DIR" "value" "/var/cache/fairlead")
+  (dict "name" "FAIRLEAD_CLAIMS_DIR" "value" "/var/lib/fairlead/claims") -}}
+{{- if eq (include "model.cluster" .) "Standalone" -}}
+{{- $own = append $own (dict "name" "FAIRLEAD_METRICS_PORT" "value" "8080") -}}
+{{- else -}}
+{{- $own = concat $own (list
+  (dict "name" "RAY_SERVE_ENABLE_HA_PROXY" "value" "1")
+  (dict "name" "RAY_SERVE_THROUGHPUT_OPTIMIZED" "value" "1")
+  (dict "name" "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S" "value" (add $drain 30 | toString))
+  (dict "name" "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S" "value" "1")
+  (dict "name" "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S" "value" (toString $drain))
+  (dict "name" "RAY_USAGE_STATS_ENABLED" "value" "0")
+  (dict "name" "RAY_worker_niceness" "value" "0")
+  (dict "name" "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO" "value" "0")) -}}
+{{- end -}}
+{{- with .Values.hfToken -}}
+{{- $own = append $own (dict "name" "HF_TOKEN" "valueFrom" (dict "secretKeyRef" .)) -}}
+{{- end -}}
+{{- if .Values.s3Credentials -}}
+{{- $own = append $own (dict "name" "AWS_SHARED_CREDENTIALS_FILE" "value" "/etc/fairlead-s3/credentials") -}}
+{{- end -}}
+{{- $own = append $own (dict "name" "FAIRLEAD_INTERNAL_TOKEN" "valueFrom" (dict "secretKeyRef" .Values.internalToken)) -}}
+{{- $given := list -}}
+{{- range .Values.env }}{{ $given = append $given .name }}{{ end -}}
+{{- $all := list -}}
+{{- range $own }}{{ if not (has .name $given) }}{{ $all = append $all . }}{{ end }}{{ end -}}
+{{ concat $all .Values.env | toYaml }}
+{{- end }}
+
+{{- define "model.mounts" -}}
+- name: config
+  mountPath: /etc/fairlead
+  readOnly: true
+- name: tmp
+  mountPath: /tmp
+- name: shm
+  mountPath: /dev/shm
+- name: cache
+  mountPath: /var/cache/fairlead
+{{- range .Values.claims }}
+- name: {{ printf "claim-%s" (sha256sum . | trunc 10) }}
+  mountPath: /var/lib/fairlead/claims/{{ . }}
+  readOnly: true
+{{- end }}
+{{- if .Values.s3Credentials }}
+- name: s3
+  mountPath: /etc/fairlead-s3
+  readOnly: true
+{{- end }}
+{{- end }}
+
+{{- define "model.volumes" -}}
+- name: config
+  configMap:
+    name: {{ include "model.configMap" . }}
+- name: tmp
+  emptyDir: {}
+- name: shm
+  emptyDir:
+    medium: Memory
+    sizeLimit: {{ .Values.sharedMemory }}
+- name: cache
+  {{- if .Values.cache.enabled }}
+  persistentVolumeClaim:
+    claimName: {{ include "model.claim" . }}
+  {{- else }}
+  emptyDir: {}
+  {{- end }}
+{{- range .Values.claims }}
+# Called by a hash, because the name of a claim may be too long for that of a volume.
+- name: {{ printf "claim-%s" (sha256sum . | trunc 10) }}
+  persistentVolumeClaim:
+    claimName: {{ . }}
+    readOnly: true
+{{- end }}
+{{- with .Values.s3Credentials }}
+- name: s3
+  secret:
+    secretName: {{ .name }}
+    items:
+      - key: {{ .key }}
+        path: credentials
+{{- end }}
+{{- end }}
+
+{{/* Whether the engine has loaded and is alive. files/probe.py says why this is no HTTP probe. */}}
+{{- define "model.probe" -}}
+exec:
+  command: [python3, -I, /etc/fairlead/probe.py, "8000", /engines/{{ include "model.name" . }}/health]
+# Python starts slowly where the engine keeps all cores busy.
+timeoutSeconds: 10
+{{- end }}
+
+{{- define "model.placement" -}}
+{{- with .Values.nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.affinity }}
+affinity: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.runtimeClassName }}
+runtimeClassName: {{ . }}
+{{- end }}
+{{- end }}

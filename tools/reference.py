@@ -1,0 +1,127 @@
+"""Writes what is generated from the Model: its reference page, and its CRD in the chart.
+
+    python tools/reference.py --write
+
+Run it after every change of `fairlead_serve/model.py` or `fairlead_operator/cel_rules.py` and read the difference.
+"""
+
+import argparse
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from fairlead_operator.crd import API_VERSION, KIND, NAME, as_yaml, custom_resource_definition, model_schema
+
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "docs/reference/model.md"
+TEMPLATE = ROOT / "charts/fairlead/templates/crds.yaml"
+
+_KEEP = {"helm.sh/resource-policy": "keep"}
+
+Schema = Mapping[str, Any]
+
+
+def template() -> str:
+    """The CRD as the chart has it: installed and upgraded when wanted, and never removed, since all Models would go."""
+    return f"{{{{- if .Values.crds.install }}}}\n{as_yaml(custom_resource_definition(_KEEP))}{{{{- end }}}}\n"
+
+
+def page() -> str:
+    """The reference page: one section an object, one row a field, and the rules between fields."""
+    schema = model_schema()
+    introduction = f"""# The Model resource
+
+`{API_VERSION}`, kind `{KIND}`: one model as a user wants it served. The same file is for a cluster (`kubectl apply`) and
+for one machine (`fairlead serve -f`). `kubectl explain {NAME.partition(".")[0]}.spec` says the same as this page.
+
+A field without a default may be left out unless it is required; then it is empty, or what its description says. A field
+whose type is underlined by a link has a section of its own.
+
+Rules within a Model are checked before it is stored. What only the cluster can answer (does the Secret exist, is there
+such a profile, does vLLM know the argument) is told in the condition `SpecValid`.
+
+`metadata.name` also names the Service, the route and the model itself, unless `spec.model.name` says otherwise:
+"""
+    sections = [introduction + _rules(schema)]
+    for name in ("spec", "status"):
+        sections += _sections(name, schema["properties"][name])
+    return "\n".join(sections)
+
+
+def _sections(path: str, schema: Schema) -> Iterator[str]:
+    rules = _rules(schema)
+    yield "\n".join(
+        [
+            f"{'##' if '.' not in path else '###'} {path}",
+            "",
+            schema["description"],
+            "",
+            "| field | type | default | |",
+            "|---|---|---|---|",
+            *(_row(path, name, field, schema) for name, field in schema["properties"].items()),
+            "",
+            *([rules] if rules else []),
+        ]
+    )
+    for name, field in schema["properties"].items():
+        inner = _inner(field)
+        if "properties" in inner:
+            yield from _sections(f"{path}.{name}{'[]' if inner is not field else ''}", inner)
+
+
+def _row(path: str, name: str, field: Schema, parent: Schema) -> str:
+    inner = _inner(field)
+    type_ = _type(field)
+    if "properties" in inner:
+        type_ = f"[{type_}](#{_anchor(f'{path}.{name}')})"
+    shown = "required" if name in parent.get("required", ()) else _default(field, inner)
+    description = field["description"].replace("|", "\\|")
+    return f"| `{name}` | {type_}{_bounds(field)} | {shown} | {description} |"
+
+
+def _inner(field: Schema) -> Schema:
+    """What a list holds, or the field itself."""
+    inner: Schema = field.get("items", field)
+    return inner
+
+
+def _anchor(path: str) -> str:
+    """What GitHub makes of a heading."""
+    return path.lower().replace(".", "")
+
+
+def _type(field: Schema) -> str:
+    if "enum" in field:
+        return " \\| ".join(f"`{value}`" for value in field["enum"])
+    if field.get("x-kubernetes-int-or-string"):
+        return "quantity"
+    if field.get("type") == "array":
+        return f"list of {_type(field['items'])}"
+    if "additionalProperties" in field:
+        return f"map of {_type(field['additionalProperties'])}"
+    return str(field.get("type", "any"))
+
+
+def _default(field: Schema, inner: Schema) -> str:
+    if "default" not in field or "properties" in inner:
+        return ""
+    value = field["default"]
+    if isinstance(value, list):
+        return f"`[{', '.join(value)}]`"
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def _bounds(field: Schema) -> str:
+    least, most = field.get("minimum"), field.get("maximum")
+    if most is not None:
+        return f", {least or 0} to {most}"
+    for word, unit in (("maxLength", "characters"), ("maxItems", "entries"), ("maxProperties", "entries")):
+        if word in field and not field.get("x-kubernetes-int-or-string"):
+            return f", up to {field[word]} {unit}"
+    return ""
+
+
+def _rules(schema: Schema) -> str:
+    rules = schema.get("x-kubernetes-validations", ())
+    lines = [f"* {f'`{rule['fieldPath'].removeprefix(".")}`' if 'fieldPath' in rule else ''}: {rule['message']}" for rule in rules]
+    return "\n".join(lines)
