@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from fairlead_operator.crd import API_VERSION, KIND, NAME, as_yaml, custom_resource_definition, model_schema
+from fairlead_operator.crd import PLURAL, as_yaml, custom_resource_definition, model_schema
+from fairlead_serve.model import API_VERSION, KIND
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs/reference/model.md"
@@ -31,16 +32,17 @@ def page() -> str:
     schema = model_schema()
     introduction = f"""# The Model resource
 
-`{API_VERSION}`, kind `{KIND}`: one model as a user wants it served. The same file is for a cluster (`kubectl apply`) and
-for one machine (`fairlead serve -f`). `kubectl explain {NAME.partition(".")[0]}.spec` says the same as this page.
+`{API_VERSION}`, kind `{KIND}`: one model as a user wants it served. The same file is for a cluster
+(`kubectl apply -f`) and for one machine (`fairlead serve -f`). `kubectl explain {PLURAL}.spec` says the same.
 
-A field without a default may be left out unless it is required; then it is empty, or what its description says. A field
-whose type is underlined by a link has a section of its own.
+A field without a default may be left out unless it is required; then it is empty, or what its description says. A type
+that is a link has a section of its own.
 
 Rules within a Model are checked before it is stored. What only the cluster can answer (does the Secret exist, is there
 such a profile, does vLLM know the argument) is told in the condition `SpecValid`.
 
-`metadata.name` also names the Service, the route and the model itself, unless `spec.model.name` says otherwise:
+`metadata.name` also names the Service, the route and the model itself, unless `spec.model.name` says otherwise.
+
 """
     sections = [introduction + _rules(schema)]
     for name in ("spec", "status"):
@@ -122,6 +124,26 @@ def _bounds(field: Schema) -> str:
 
 
 def _rules(schema: Schema) -> str:
-    rules = schema.get("x-kubernetes-validations", ())
-    lines = [f"* {f'`{rule['fieldPath'].removeprefix(".")}`' if 'fieldPath' in rule else ''}: {rule['message']}" for rule in rules]
-    return "\n".join(lines)
+    """The rules between fields, as sentences."""
+    places: dict[str, list[str]] = {}
+    for rule in schema.get("x-kubernetes-validations", ()):
+        places.setdefault(rule["message"], []).append(rule.get("fieldPath", "").removeprefix("."))
+    lines = [
+        f"* {', '.join(f'`{place}`' for place in several)}: {message}" if any(several) else f"* {message}"
+        for message, several in places.items()
+    ]
+    return "\n".join(["What is refused, and in which words:", "", *lines, ""]) if lines else ""
+
+
+def main() -> None:
+    """Writes both files."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--write", action="store_true", required=True, help=f"write {PAGE.name} and {TEMPLATE.name}")
+    parser.parse_args()
+    for path, text in ((PAGE, page()), (TEMPLATE, template())):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

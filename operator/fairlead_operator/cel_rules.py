@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 
 from fairlead_serve.model import (
     MAX_GPUS_OF_A_NODE,
@@ -24,6 +24,7 @@ from fairlead_serve.model import (
     EnvFromSource,
     EnvVar,
     EnvVarSource,
+    LabelKey,
     Metadata,
     Model,
     ModelSource,
@@ -165,14 +166,31 @@ _UPSTREAM = (
         ".url",
     ),
 )
-_POD_TEMPLATE = tuple(
-    Rule(
-        f"!has(self.{field}) || self.{field}.all(name, !name.startsWith('fairlead.dev/'))",
-        "names that begin with fairlead.dev/ are the operator's; choose others",
-        f".{field}",
-        "FieldValueForbidden",
-    )
-    for field in ("labels", "annotations")
+_KEY = TypeAdapter(LabelKey).json_schema()
+
+
+def _key_rules(*fields: str) -> Iterator[Rule]:
+    # A structural schema says nothing of the keys of a map.
+    for field in fields:
+        yield Rule(
+            f"!has(self.{field}) || self.{field}.all(key, key.size() <= {_KEY['maxLength']} &&"
+            f" key.matches('{_KEY['pattern']}'))",
+            "expected names with an optional prefix, such as example.com/team",
+            f".{field}",
+        )
+
+
+_POD_TEMPLATE = (
+    *_key_rules("nodeSelector", "labels", "annotations"),
+    *(
+        Rule(
+            f"!has(self.{field}) || self.{field}.all(key, !key.startsWith('fairlead.dev/'))",
+            "names that begin with fairlead.dev/ are the operator's; choose others",
+            f".{field}",
+            "FieldValueForbidden",
+        )
+        for field in ("labels", "annotations")
+    ),
 )
 
 
@@ -191,6 +209,7 @@ def _is_whole(amounts: str) -> str:
 
 _REQUESTS, _LIMITS = "self.requests", "self.limits"
 _RESOURCES = (
+    *_key_rules("requests", "limits"),
     *(
         Rule(
             f"!({_has_gpus(amounts)}) || {_is_whole(amounts)}",

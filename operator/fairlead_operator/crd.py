@@ -15,6 +15,7 @@ NAME = f"{PLURAL}.{GROUP}"
 
 # Kubernetes allows no longer name for any object; so long a bound keeps the cost of rules low and lets them speak.
 _OBJECT_NAME = {"type": "string", "maxLength": 253}
+_LONG = 80
 _READY = '.status.conditions[?(@.type=="Ready")]'
 
 
@@ -95,8 +96,8 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    quoted = " " in text and any(mark in text for mark in ("'", '"', ": ", " #"))
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=">" if quoted else None)
+    folded = " " in text and (len(text) > _LONG or any(mark in text for mark in ("'", '"', ": ", " #")))
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=">" if folded else None)
 
 
 _Dumper.add_representer(str, _text)

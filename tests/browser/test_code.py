@@ -38,9 +38,8 @@ async def test_code_is_copied_whole(site: Site, modern: bool) -> None:
         # What browsers do where a page comes over plain HTTP.
         await visit.page.evaluate("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
     await visit.ask("Greet")
-    copy = visit.page.get_by_role("button", name="Copy the code")
-    await copy.click()
-    await expect(copy).to_have_text("Copied")
+    await visit.button("Copy the code").click()
+    await expect(visit.button("Copied")).to_be_visible()
     assert await pasted(visit) == CODE
 
 

@@ -90,7 +90,7 @@ class Visit:
 
     async def send(self, text: str) -> None:
         await self.box.fill(text)
-        await self.box.press("Enter")
+        await self.page.locator("#composer").get_by_role("button").click()
 
     async def ask(self, text: str) -> None:
         """Send `text` and wait for the end of the answer."""

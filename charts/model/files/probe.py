@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Whether the engine answers: exit status 0 or 1. Run by the kubelet, inside the engine's pod.
 
 A process of its own and not an HTTP probe, because an engine answers only who brings the internal token, and a

@@ -7,17 +7,6 @@ a pod of KubeRay, which shortens its own. Labels take 63.
 {{- define "model.serviceAccount" -}}{{ .Release.Name }}-engine{{- end }}
 {{- define "model.claim" -}}{{ .Values.cache.claimName | default (printf "%s-cache" .Release.Name) }}{{- end }}
 
-{{/* The spec of the Model file. Only small whole numbers and words are read from it: Helm rounds large numbers. */}}
-{{- define "model.spec" -}}
-{{ (fromYaml .Values.model).spec | default dict | toYaml }}
-{{- end }}
-
-{{/* What answers: "Standalone", "KubeRay", or nothing for an upstream, which has no engine. */}}
-{{- define "model.cluster" -}}
-{{- $spec := include "model.spec" . | fromYaml -}}
-{{- if not $spec.upstream }}{{ $spec.cluster | default "Standalone" }}{{ end -}}
-{{- end }}
-
 {{- define "model.selector" -}}
 fairlead.dev/model: {{ include "model.name" . }}
 app.kubernetes.io/component: engine
@@ -49,16 +38,8 @@ would restart every engine. Ours go before the user's, because selectors depend 
 
 {{/* Seconds. The engine leaves its place among the endpoints, then finishes its requests, then Ray ends. */}}
 {{- define "model.leaveSeconds" -}}5{{- end }}
-{{- define "model.drainSeconds" -}}
-{{- $spec := include "model.spec" . | fromYaml -}}
-{{ hasKey $spec "drainTimeoutSeconds" | ternary $spec.drainTimeoutSeconds 120 | int }}
-{{- end }}
 {{- define "model.graceSeconds" -}}
-{{ add (include "model.leaveSeconds" .) (include "model.drainSeconds" .) 60 }}
-{{- end }}
-{{- define "model.startupSeconds" -}}
-{{- $spec := include "model.spec" . | fromYaml -}}
-{{ $spec.startupTimeoutSeconds | default 3600 | int }}
+{{ add (include "model.leaveSeconds" .) .Values.drainTimeoutSeconds 60 }}
 {{- end }}
 
 {{/* What is the same in every pod of the Model. */}}
@@ -85,13 +66,13 @@ image's /etc/passwd and PyTorch asks for a name. A user's variable replaces ours
 twice cannot be applied. The RAY_ ones are read by Ray when KubeRay starts it; a Standalone engine sets them by itself.
 */}}
 {{- define "model.environment" -}}
-{{- $drain := include "model.drainSeconds" . | int -}}
+{{- $drain := int .Values.drainTimeoutSeconds -}}
 {{- $own := list
   (dict "name" "HOME" "value" "/tmp")
   (dict "name" "USER" "value" "fairlead")
   (dict "name" "FAIRLEAD_CACHE_DIR" "value" "/var/cache/fairlead")
   (dict "name" "FAIRLEAD_CLAIMS_DIR" "value" "/var/lib/fairlead/claims") -}}
-{{- if eq (include "model.cluster" .) "Standalone" -}}
+{{- if eq .Values.cluster "Standalone" -}}
 {{- $own = append $own (dict "name" "FAIRLEAD_METRICS_PORT" "value" "8080") -}}
 {{- else -}}
 {{- $own = concat $own (list
@@ -195,4 +176,34 @@ affinity: {{- toYaml . | nindent 2 }}
 {{- with .Values.runtimeClassName }}
 runtimeClassName: {{ . }}
 {{- end }}
+{{- end }}
+
+{{/*
+The Ray Serve application, as KubeRay hands it to Ray. A change of it alone is made in place, on the same pods and GPUs:
+Ray Serve replaces its replicas one after another, and a change of only the scaling restarts none. The Model file stays
+text, because numbers would lose digits on the way through Helm and KubeRay.
+*/}}
+{{- define "model.serveConfig" -}}
+{{- $engine := dict "name" "engine" -}}
+{{- with .Values.ray.scaling -}}
+{{- $_ := set $engine "autoscaling_config" (dict
+  "min_replicas" (int64 .minReplicas)
+  "initial_replicas" (max 1 .minReplicas | int64)
+  "max_replicas" (int64 .maxReplicas)
+  "target_ongoing_requests" (int64 .targetOngoingRequests)
+  "upscale_delay_s" (int64 .scaleUpDelaySeconds)
+  "downscale_delay_s" (int64 .scaleDownDelaySeconds)
+  "downscale_to_zero_delay_s" (int64 .scaleToZeroDelaySeconds)) -}}
+{{- else -}}
+{{- $_ := set $engine "num_replicas" (int64 .Values.replicas) -}}
+{{- end -}}
+{{- dict
+  "proxy_location" "EveryNode"
+  "http_options" (dict "host" "0.0.0.0" "port" 8000)
+  "applications" (list (dict
+    "name" (include "model.name" .)
+    "route_prefix" (printf "/engines/%s" (include "model.name" .))
+    "import_path" "fairlead_serve.engine.replica:build"
+    "args" (dict "model" .Values.model)
+    "deployments" (list $engine))) | toYaml }}
 {{- end }}

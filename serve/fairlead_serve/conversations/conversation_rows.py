@@ -91,7 +91,8 @@ async def remove_unused(connection: AsyncConnection, before: float, *, limit: in
     """Delete up to `limit` that nobody has used since `before`; how many. Those in use at this moment are left out."""
     unused = select(_c.id).where(_c.updated_at < before).order_by(_c.updated_at).limit(limit)
     found = (await connection.scalars(unused.with_for_update(skip_locked=True))).all()
-    await connection.execute(delete(conversations).where(_c.id.in_(found)))
+    if found:
+        await connection.execute(delete(conversations).where(_c.id.in_(found)))
     return len(found)
 
 

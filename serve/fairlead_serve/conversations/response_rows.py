@@ -163,5 +163,6 @@ async def remove_unused(connection: AsyncConnection, before: float, *, limit: in
         .with_for_update(skip_locked=True)
     )
     found = (await connection.scalars(unused)).all()
-    await connection.execute(delete(responses).where(_c.id.in_(found)))
+    if found:
+        await connection.execute(delete(responses).where(_c.id.in_(found)))
     return len(found)

@@ -91,7 +91,7 @@ def create_gateway(
         try:
             yield
         finally:
-            await background.close(seconds=times.drain_seconds)
+            await background.close(lifecycle.over)
             keeping.cancel()
             await asyncio.gather(keeping, return_exceptions=True)
             if ring is not None:

@@ -118,13 +118,16 @@ class Background:
             pass
         return True
 
-    async def close(self, *, seconds: float) -> None:
-        """Let the turns go on for up to `seconds`, then end them."""
-        if self._tasks:
-            _, late = await asyncio.wait(self._tasks, timeout=seconds)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+    async def close(self, over: asyncio.Event) -> None:
+        """Let the turns go on until `over` is set, then end them."""
+        waiting = asyncio.create_task(over.wait())
+        ending = asyncio.gather(*self._tasks, return_exceptions=True)
+        either: set[asyncio.Future[Any]] = {waiting, ending}
+        await asyncio.wait(either, return_when="FIRST_COMPLETED")
+        waiting.cancel()
+        for task in self._tasks:
+            task.cancel()
+        await ending
 
     async def _run(self, id: str, running: _Running, owner: str) -> None:  # noqa: A002
         watcher = asyncio.create_task(self._watch(id, running, owner))

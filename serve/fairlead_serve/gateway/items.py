@@ -101,7 +101,9 @@ def _parse(item: Any, place: str) -> Item:
         return _message(item, place)
     whole = {**item, "type": kind, "id": item_id(kind)}
     if kind in _WITH_STATUS:
-        whole["status"] = item.get("status") or "completed"
+        whole["status"] = _status(item)
+    if kind == "reasoning":
+        whole["summary"] = item.get("summary") or []
     for field in _TEXTS.get(kind, ()):
         if not isinstance(item.get(field), str):
             raise _wrong(f"{place}.{field}", "expected a string")
@@ -117,10 +119,14 @@ def _message(item: Mapping[str, Any], place: str) -> Item:
     return {
         "type": "message",
         "id": item_id("message"),
-        "status": "incomplete" if item.get("status") == "incomplete" else "completed",
+        "status": _status(item),
         "role": role,
         "content": _content(item.get("content"), role, f"{place}.content"),
     }
+
+
+def _status(item: Mapping[str, Any]) -> str:
+    return "incomplete" if item.get("status") == "incomplete" else "completed"
 
 
 def _content(content: Any, role: str, place: str) -> list[Item]:

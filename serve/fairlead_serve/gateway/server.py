@@ -111,6 +111,7 @@ class GatewayServer:
         self._gateway = gateway
         self._listener = listener
         self._delay = settings.times.drain_delay_seconds
+        self._seconds = settings.times.drain_seconds
         self._server = _Server(
             uvicorn.Config(
                 gateway.application,
@@ -158,11 +159,14 @@ class GatewayServer:
     def stop(self) -> None:
         """Say that this gateway is draining, go on for the drain delay, then take no new connection."""
         self._gateway.lifecycle.draining = True
-        asyncio.get_running_loop().call_later(self._delay, setattr, self._server, "should_exit", True)  # noqa: FBT003
+        loop = asyncio.get_running_loop()
+        loop.call_later(self._delay, setattr, self._server, "should_exit", True)  # noqa: FBT003
+        loop.call_later(self._delay + self._seconds, self._gateway.lifecycle.over.set)
 
     def leave(self) -> None:
         """Stop now; requests in flight are dropped."""
         self._server.should_exit = True
         self._server.force_exit = True
+        self._gateway.lifecycle.over.set()
         for connection in tuple(self._server.server_state.connections):
             connection.transport.abort()

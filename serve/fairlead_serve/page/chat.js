@@ -50,7 +50,7 @@ class Chat {
       location.reload();
     };
     this.#list.onProblem = (error, options) => this.#problem.show(error, options);
-    this.#list.onDelete = (id) => id === this.#conversation?.id && this.#leave();
+    this.#list.onDelete = (id) => this.#forget(id);
     this.#composer.open(idInAddress());
     this.#composer.focus();
     this.#started = this.#try(() => this.#read());
@@ -70,6 +70,7 @@ class Chat {
     const known = conversation.busy;
     this.#conversation = conversation;
     this.#problem.clear();
+    find("conversations").hidePopover();
     this.#composer.open(id);
     find("thread").replaceChildren(conversation.thread.element);
     this.#show();
@@ -108,6 +109,13 @@ class Chat {
     return this.#open("");
   }
 
+  /** The conversation is deleted: nothing of it stays here either. */
+  #forget(id) {
+    this.#notes.set(`draft.${id}`);
+    this.#notes.set(`turn.${id}`);
+    if (id === this.#conversation?.id) this.#try(() => this.#leave());
+  }
+
   async #send(text) {
     await this.#started; // some are quicker than the server
     if (!this.#conversation) await this.#try(() => this.#read());
@@ -123,6 +131,7 @@ class Chat {
   async #ask(content, instead = null) {
     const conversation = this.#conversation;
     this.#problem.clear();
+    this.#composer.focus(); // what was clicked is about to go
     this.#scroll.toEnd();
     const { failure, lost } = await conversation.ask(content, this.#settings.value, instead);
     if (lost) this.#composer.giveBack(lost, conversation.id);
@@ -151,7 +160,6 @@ class Chat {
     find("title").textContent = name;
     find("greeting").hidden = Boolean(id) || !thread.isEmpty;
     find("earlier").hidden = !hasEarlier;
-    find("conversations").hidePopover();
     this.#list.current = id;
     this.#composer.busy = busy;
     this.#composer.model = this.#settings.value.model;
@@ -164,13 +172,14 @@ class Chat {
 
   async #keepSettings() {
     this.#composer.model = this.#settings.value.model;
-    if (!this.#conversation?.id) this.#notes.set("settings", this.#settings.value);
-    else if (!this.#settings.problem) await this.#try(() => this.#conversation.update(this.#settings.value));
+    const conversation = this.#conversation;
+    if (!conversation?.id) this.#notes.set("settings", this.#settings.value);
+    else if (!this.#settings.problem) await this.#try(() => conversation.update(this.#settings.value));
   }
 
   #settingsOfNew() {
     const settings = this.#notes.get("settings") ?? DEFAULTS;
-    return { ...settings, model: this.#settings.offers(settings.model) ? settings.model : "" };
+    return { ...settings, model: this.#settings.models.includes(settings.model) ? settings.model : "" };
   }
 
   #stopOn(event) {

@@ -2,7 +2,7 @@
 
 import { partsOf } from "./parts.js";
 import { say } from "./strings.js";
-import { sendsOn } from "./typing.js";
+import { sendsOn, touch } from "./typing.js";
 
 export class Composer {
   #notes;
@@ -30,7 +30,7 @@ export class Composer {
     });
     stop.addEventListener("click", () => {
       onStop();
-      text.focus();
+      this.focus();
     });
   }
 
@@ -74,8 +74,9 @@ export class Composer {
     if (name === this.#name) this.#write(whole.join("\n\n"));
   }
 
+  /** Be ready to be written in; where that would bring up a keyboard, only when the person wants it. */
   focus() {
-    this.#parts.text.focus();
+    if (!touch.matches) this.#parts.text.focus();
   }
 
   get #name() {

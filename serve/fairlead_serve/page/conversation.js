@@ -1,26 +1,22 @@
 // One conversation: its settings, what was said in it, and the turn that is going on.
 
-import { isQuestion, textOf } from "./items.js";
+import { textOf } from "./items.js";
 import { metadataWith, titleOf } from "./metadata.js";
+import { Pending } from "./pending.js";
 import { Record } from "./record.js";
-
-// When to look for a stopped answer: the server keeps what there is of it when it sees that nobody listens any more.
-const LOOKS_MS = [0, 50, 100, 200, 400, 800];
-
-const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 export class Conversation {
   #api;
-  #notes;
   #record;
+  #pending;
+  #loading = null;
   #abort = null;
 
   /** `thread` shows it. `id` is empty as long as the server does not know of it. */
   constructor(api, notes, thread, id = "") {
     this.#api = api;
-    this.#notes = notes;
-    this.#record = new Record(api);
-    this.#record.id = id;
+    this.#record = new Record(api, id);
+    this.#pending = new Pending(notes, this.#record);
     this.thread = thread;
     this.metadata = {};
     /** Called when the id or `busy` has changed. */
@@ -46,15 +42,10 @@ export class Conversation {
     return this.#abort !== null;
   }
 
-  /** Read it. The text of a question that the server has not taken, "" where there is none. */
-  async load() {
-    if (this.id) {
-      this.metadata = (await this.#api.get(`v1/conversations/${this.id}`)).metadata;
-      await this.#record.readLast();
-    }
-    const lost = await this.#recover();
-    this.thread.show(this.#record);
-    return lost ?? "";
+  /** Read and show it. The text of a question that the server has not taken, "" where there is none. */
+  load() {
+    this.#loading = this.#load();
+    return this.#loading;
   }
 
   /** Read some of what was said before; `keeping` calls what shows it. */
@@ -65,7 +56,6 @@ export class Conversation {
 
   /** Keep other settings with it. */
   async update(settings) {
-    if (!this.id) return;
     const metadata = metadataWith(this.metadata, { title: this.title, ...settings });
     this.metadata = (await this.#api.post(`v1/conversations/${this.id}`, { metadata })).metadata;
   }
@@ -93,57 +83,51 @@ export class Conversation {
     this.#abort?.abort();
   }
 
-  async #turn(content, settings, instead) {
-    const text = textOf({ content });
-    let failure = null;
-    try {
-      // What became of an earlier turn, where that could not be found out then. The person has its text already.
-      if ((await this.#recover()) !== null) this.thread.show(this.#record);
-    } catch (error) {
-      return { failure: error, lost: text };
+  async #load() {
+    if (this.id) {
+      this.metadata = (await this.#api.get(`v1/conversations/${this.id}`)).metadata;
+      await this.#record.readLast();
+      this.thread.show(this.#record);
     }
-    const turn = this.thread.begin(text, instead);
-    try {
-      await this.#prepare(text, settings, instead);
-      await this.#listen(content, settings, turn.answer);
-    } catch (error) {
-      failure = error;
-    }
-    const stopped = failure?.name === "AbortError";
-    let lost = text;
-    try {
-      lost = await this.#recover({ patient: stopped });
-      if (lost === null) this.thread.settle(turn, this.#record);
-      else this.thread.show(this.#record);
-    } catch (error) {
-      failure = stopped ? error : (failure ?? error);
-    }
-    turn.answer.end();
-    return { failure: failure?.name === "AbortError" ? null : failure, lost: lost ?? "" };
+    // A turn that goes on in another tab is that one's to settle.
+    const lost = await alone(this.id, () => this.#pending.settle({ patient: true }), { ifAvailable: true });
+    this.thread.show(this.#record);
+    return lost ?? "";
   }
 
-  /** Note the turn, and make room for it. */
-  async #prepare(text, settings, instead) {
+  async #turn(content, settings, instead) {
+    const text = textOf({ content });
+    try {
+      await this.#loading;
+      // An earlier turn, of which that could not be found out then. The person has its text already.
+      if ((await this.#pending.settle()) !== null) this.thread.show(this.#record);
+    } catch (failure) {
+      return { failure, lost: text };
+    }
     const { items } = this.#record;
     const kept = items.includes(instead) ? items.indexOf(instead) : items.length;
-    this.#note({ text, after: items[kept - 1]?.id ?? "", removed: items.slice(kept) });
+    this.#pending.begin(text, kept);
+    const turn = this.thread.begin(text, instead);
     this.onChange();
-    if (!this.id) await this.#create(text, settings);
-    await this.#record.cut(kept);
+    try {
+      if (!this.id) await this.#create(text, settings);
+      await alone(this.id, () => this.#answer(content, settings, kept, turn.answer));
+      return await this.#settle(turn, text, null);
+    } catch (failure) {
+      return await this.#settle(turn, text, failure);
+    }
   }
 
   async #create(text, settings) {
     const metadata = metadataWith({}, { title: titleOf(text), ...settings });
     const created = await this.#api.post("v1/conversations", { metadata });
-    const noted = this.#noted;
-    this.#note();
-    this.#record.id = created.id;
-    this.#note(noted);
     this.metadata = created.metadata;
+    this.#pending.rename(created.id);
     this.onChange();
   }
 
-  async #listen(content, { model, instructions, temperature }, answer) {
+  async #answer(content, { model, instructions, temperature }, kept, answer) {
+    await this.#record.cut(kept);
     const request = { model, conversation: this.id, input: [{ type: "message", role: "user", content }] };
     if (instructions) request.instructions = instructions;
     if (temperature !== null) request.temperature = temperature;
@@ -151,41 +135,26 @@ export class Conversation {
     for await (const event of this.#api.stream("v1/responses", request, this.#abort.signal)) answer.take(event);
   }
 
-  /**
-   * Find out what became of the turn that is noted. Where the server has not taken it, what it removed is put back.
-   * `patient`: the server may be about to keep it.
-   *
-   * Gives null where all is well; else the text that was not taken, "" where it is there again with what was put back.
-   */
-  async #recover({ patient = false } = {}) {
-    const noted = this.#noted;
-    if (!noted) return null;
-    for (const ms of patient ? LOOKS_MS : [0]) {
-      await pause(ms);
-      await this.#record.readOn();
-      if (this.#has(noted)) {
-        this.#note();
-        return null;
-      }
+  /** Show what the server has of a turn that has ended. */
+  async #settle(turn, text, failure) {
+    const stopped = failure?.name === "AbortError";
+    let lost = text;
+    try {
+      lost = await this.#pending.settle({ patient: stopped });
+      if (lost === null) this.thread.settle(turn, this.#record);
+      else this.thread.show(this.#record);
+    } catch (error) {
+      // The turn stays noted: the next one finds out.
+      return { failure: stopped || !failure ? error : failure, lost };
+    } finally {
+      turn.answer.end();
     }
-    await this.#record.restore(noted.removed);
-    this.#note();
-    const [question] = noted.removed;
-    return question && textOf(question) === noted.text ? "" : noted.text;
+    return { failure: stopped ? null : failure, lost: lost ?? "" };
   }
+}
 
-  #has({ text, after, removed }) {
-    const { items } = this.#record;
-    const old = new Set(removed.map((item) => item.id));
-    const since = items.slice(items.findIndex((item) => item.id === after) + 1).filter((item) => !old.has(item.id));
-    return since.some((item) => isQuestion(item) && textOf(item) === text);
-  }
-
-  get #noted() {
-    return this.#notes.get(`turn.${this.id}`);
-  }
-
-  #note(turn) {
-    this.#notes.set(`turn.${this.id}`, turn);
-  }
+/** Do what only one tab may do at a time. Browsers have locks only where a page is from this machine, or over HTTPS. */
+function alone(id, action, options = {}) {
+  if (!navigator.locks) return action();
+  return navigator.locks.request(`fairlead.${id}`, options, (lock) => (lock ? action() : null));
 }

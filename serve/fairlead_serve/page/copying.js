@@ -9,13 +9,14 @@ export function copyButton(label, text) {
   const button = document.createElement("button");
   button.type = "button";
   button.className = "plain";
-  button.textContent = say("copy");
-  button.setAttribute("aria-label", label);
+  const show = (words, name = words) => {
+    button.textContent = words;
+    button.setAttribute("aria-label", name);
+  };
+  show(say("copy"), label);
   button.addEventListener("click", async () => {
-    button.textContent = (await copy(text())) ? say("copied") : say("copy_failed");
-    setTimeout(() => {
-      button.textContent = say("copy");
-    }, SHOWN_MS);
+    show((await copy(text())) ? say("copied") : say("copy_failed"));
+    setTimeout(() => show(say("copy"), label), SHOWN_MS);
   });
   return button;
 }

@@ -56,6 +56,7 @@ export class Growth {
 
   /** There will be no more; the whole is `text`. */
   end(text = this.#text) {
+    if (this.#ended) return;
     if (!text.startsWith(this.#text.slice(0, this.#shown))) this.#shown = 0;
     this.#text = text;
     this.#ended = true;
@@ -135,7 +136,7 @@ export class Growth {
       this.#settle(rest, this.#text.length - this.#whole);
       this.#last.remove();
       // Links to notes at the end, and lists with empty lines in them, mean more together.
-      const html = await this.#markdown.render(this.#text);
+      const html = await this.#markdown.render(this.#text, { remember: true });
       if (html !== null && html !== this.#html) this.#element.replaceChildren(nodesOf(html));
     }
     this.#onEnd();

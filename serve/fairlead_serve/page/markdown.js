@@ -5,7 +5,7 @@ import { say } from "./strings.js";
 
 // As the server has it: longer texts are not read as markdown.
 const LONGEST = 32 * 1024;
-// Of the texts that were read last the HTML is known: conversations are left and opened again.
+// Conversations are left and opened again.
 const MOST_REMEMBERED = 500;
 
 const FENCE = /^ {0,3}(`{3,}|~{3,})/;
@@ -18,15 +18,16 @@ export class Markdown {
     this.#api = api;
   }
 
-  /** The HTML of `text`, or null where there is none to be had: then the text is shown as it is. */
-  async render(text) {
+  /**
+   * The HTML of `text`, or null where there is none to be had: then the text is shown as it is. `remember`: it may be
+   * asked for again.
+   */
+  async render(text, { remember = false } = {}) {
     if (text.length > LONGEST) return null;
-    if (!this.#known.has(text)) {
-      const html = await this.#api.post("page/markdown", { text }).then((answer) => answer.html, () => null);
-      if (html === null) return null;
-      this.#remember(text, html);
-    }
-    return this.#known.get(text);
+    if (this.#known.has(text)) return this.#known.get(text);
+    const html = await this.#api.post("page/markdown", { text }).then((answer) => answer.html, () => null);
+    if (remember && html !== null) this.#remember(text, html);
+    return html;
   }
 
   #remember(text, html) {

@@ -35,7 +35,11 @@ export class Problem {
 
   /** Tell of `error`. `retry` does again what failed; `lost`: what was written is back in the box. */
   show(error, { retry = null, lost = false } = {}) {
-    if (!(error instanceof ApiError)) throw error; // a fault of the page itself
+    if (!(error instanceof ApiError)) {
+      reportError(error);
+      this.tell(say("page_failed"), error.message, { retry, lost });
+      return;
+    }
     const others = error.status < 500 ? "refused" : "failed";
     // What the server says of keys is for people who write programs.
     const detail = error.status === 401 ? say("key_hint") : error.message;

@@ -21,14 +21,15 @@ export class Question {
       event.preventDefault();
       this.#ask();
     });
+    this.#parts.words.addEventListener("keydown", (event) => {
+      if (!sendsOn(event)) return;
+      event.preventDefault();
+      this.#ask();
+    });
     this.#parts.form.addEventListener("keydown", (event) => {
-      if (event.key === "Escape") {
-        event.stopPropagation();
-        this.#leave();
-      } else if (sendsOn(event)) {
-        event.preventDefault();
-        this.#ask();
-      }
+      if (event.key !== "Escape") return;
+      event.stopPropagation();
+      this.#leave();
     });
   }
 

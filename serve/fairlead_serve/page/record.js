@@ -7,10 +7,10 @@ const MOST_ADDED = 20;
 export class Record {
   #api;
 
-  constructor(api) {
+  /** `id` is the conversation's; empty as long as the server does not know of it. */
+  constructor(api, id) {
     this.#api = api;
-    /** The conversation; empty as long as the server does not know of it. */
-    this.id = "";
+    this.id = id;
     this.items = [];
     /** Whether there are older items that have not been read. */
     this.hasEarlier = false;

@@ -7,6 +7,7 @@ import { number, say } from "./strings.js";
 export class Settings {
   #model;
   #parts;
+  #models = [];
   #temperature = null;
 
   /** `model` is the list to pick from, `panel` has the rest. `onChange()` is called when a person changed something. */
@@ -31,7 +32,7 @@ export class Settings {
   }
 
   set value({ model, instructions, temperature }) {
-    if (model) this.#pick(model);
+    this.#offer(model);
     this.#parts.instructions.value = instructions;
     this.#measure();
     this.#setTemperature(temperature);
@@ -43,22 +44,21 @@ export class Settings {
     return over > 0 ? say("instructions_long", { count: number(over), limit: number(LONGEST_INSTRUCTIONS) }) : "";
   }
 
-  /** Whether `model` can be picked. */
-  offers(model) {
-    return [...this.#model.options].some((option) => option.value === model);
+  /** The names that can be picked. */
+  get models() {
+    return this.#models;
   }
 
-  /** The names that can be picked. What is picked stays, as long as it is one of them. */
   set models(names) {
-    const picked = this.#model.value;
-    this.#model.replaceChildren(...names.map((name) => new Option(name)));
-    if (names.includes(picked)) this.#model.value = picked;
+    this.#models = names;
+    this.#offer(names.includes(this.#model.value) ? this.#model.value : "");
   }
 
-  /** A conversation may be of a model that is not served any more: the server then says so. */
-  #pick(model) {
-    if (!this.offers(model)) this.#model.add(new Option(model));
-    this.#model.value = model;
+  /** Pick `model`, the first where it is empty. One that is not served any more can stay: the server then says so. */
+  #offer(model) {
+    const names = model && !this.#models.includes(model) ? [...this.#models, model] : this.#models;
+    this.#model.replaceChildren(...names.map((name) => new Option(name)));
+    if (model) this.#model.value = model;
   }
 
   #measure() {

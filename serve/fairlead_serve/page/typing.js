@@ -1,7 +1,7 @@
 // Which keys send what is being typed.
 
-// Phones have no Shift+Enter: there, Enter breaks the line and a button sends.
-const touch = matchMedia("(hover: none) and (pointer: coarse)");
+/** Whether there are only fingers to write with. There is no Shift+Enter then: Enter breaks the line, a button sends. */
+export const touch = matchMedia("(hover: none) and (pointer: coarse)");
 
 /** Whether the key of `event` means to send. While an input method composes, Enter chooses a word. */
 export function sendsOn(event) {

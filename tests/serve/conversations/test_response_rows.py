@@ -1,6 +1,7 @@
 """Responses: begun, ended once, found again."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -121,7 +122,11 @@ async def test_a_deleted_response_leaves_its_turn_in_the_conversation(world: Wor
 
 async def test_a_response_in_what_is_not_there_is_not_begun(world: World) -> None:
     store = world.first
-    for where, kind in (({"conversation": "gone"}, "conversation"), ({"previous": "gone"}, "response")):
+    wheres: list[tuple[dict[str, Any], str]] = [
+        ({"conversation": "gone"}, "conversation"),
+        ({"previous": "gone"}, "response"),
+    ]
+    for where, kind in wheres:
         with pytest.raises(NotStored) as missing:
             await begin(store, "r", "a", **where)
         assert (missing.value.kind, missing.value.id) == (kind, "gone")

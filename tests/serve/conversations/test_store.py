@@ -48,7 +48,7 @@ CALLS: dict[str, Callable[[Store, str], Awaitable[object]]] = {
     "response_history": lambda store, owner: store.response_history(owner, "r"),
 }
 # What of another's they tell by False.
-ANSWERING = {
+ANSWERING: dict[str, Callable[[Store, str], Awaitable[bool]]] = {
     "update_response": lambda store, owner: store.update_response(owner, "running", body("running", "failed")),
     "finish_response": lambda store, owner: store.finish_response(owner, "running", body("running"), output=[]),
 }

@@ -13,6 +13,7 @@ from openai import AsyncOpenAI
 from openai.types.responses import Response, ResponseFunctionToolCall
 
 from fairlead_serve.gateway import background
+from fairlead_serve.gateway.background import Background
 from fairlead_serve.gateway.routes.responses import encode_event
 from fairlead_serve.gateway.transcript import Transcript
 from tests.serve.gateway.official import events_of, sdk
@@ -377,7 +378,7 @@ async def test_an_answer_that_is_not_to_be_kept_is_not(world: World, database: P
     running, _ = await serving(world, Answering("Hello"), database_url=f"sqlite:///{database}")
     async with sdk(running) as client:
         made = await client.responses.create(input="hi", store=False)
-        assert made.store is False
+        assert made.model_dump()["store"] is False
         with pytest.raises(openai.NotFoundError):
             await client.responses.retrieve(made.id)
     assert kept(database) == []
@@ -918,6 +919,28 @@ async def test_a_drain_ends_with_every_answer_kept(world: World, database: Path)
         turns = await said_in(client, conversation.id)
         assert sorted(turns[::2]) == [("user", "one"), ("user", "two")]
         assert turns[1::2] == [("assistant", "Hello")] * 2
+
+
+async def test_an_end_at_once_waits_for_no_answer_in_the_background(
+    world: World, database: Path, heard: asyncio.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closing, close = asyncio.Event(), Background.close
+
+    async def noted(background: Background, over: asyncio.Event) -> None:
+        closing.set()
+        await close(background, over)
+
+    monkeypatch.setattr(Background, "close", noted)
+    script = Answering("Hel", "lo", hold=asyncio.Event())
+    running, _ = await serving(world, script, database_url=f"sqlite:///{database}", times={"drain_seconds": 3600})
+    await world.post(running, {"input": "hi", "background": True}, path=RESPONSES)
+    await heard.wait()
+    running.server.stop()
+    await closing.wait()
+    assert kept(database) == ["in_progress"]
+    running.server.leave()
+    await asyncio.wait_for(running.serving, 10)
+    assert kept(database) == ["failed"]
 
 
 async def test_what_a_drain_cuts_is_kept_as_far_as_it_came(world: World, database: Path, heard: asyncio.Event) -> None:

@@ -1,6 +1,7 @@
 """Several clients at one conversation: whatever they do at once, it comes out as if they had waited for each other."""
 
 import asyncio
+import contextlib
 import itertools
 import json
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -8,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 
 from tests.postgres import Postgres, binaries
@@ -106,15 +107,17 @@ class Participant:
         self._client: Client | None = None
 
     async def make(self, calls: Sequence[Call]) -> None:
-        for number, call in enumerate(calls):
-            began = next(self._talk.clock)
-            done = await self._make(call, f"{self._name}.{number}")
-            done.began = began
-            # What became of who left is known when all is quiet.
-            done.ended = float("inf") if call.kind == "leave" else next(self._talk.clock)
-            self._talk.done.append(done)
-        if self._client is not None:
-            self._client.leave()
+        try:
+            for number, call in enumerate(calls):
+                began = next(self._talk.clock)
+                done = await self._make(call, f"{self._name}.{number}")
+                done.began = began
+                # What became of who left is known when all is quiet.
+                done.ended = float("inf") if call.kind == "leave" else next(self._talk.clock)
+                self._talk.done.append(done)
+        finally:
+            if self._client is not None:
+                self._client.leave()
 
     async def _make(self, call: Call, name: str) -> Done:
         path = self._talk.path
@@ -176,6 +179,15 @@ def _done(call: Call, answer: Answer, said: tuple[str, ...] = ()) -> Done:
 def _last_event(body: bytes) -> Any:
     *_, last, _ = body.split(b"\n\n")
     return json.loads(last.partition(b"\ndata: ")[2])
+
+
+@contextlib.asynccontextmanager
+async def connected(gateway: Running) -> AsyncIterator[Client]:
+    client = await Client.connect(gateway.url)
+    try:
+        yield client
+    finally:
+        client.leave()
 
 
 async def begin(gateway: Running, client: Client) -> Talk:
@@ -265,25 +277,28 @@ async def check(client: Client, talk: Talk, echo: Echo) -> None:
 KINDS: tuple[Kind, ...] = ("add", "turn", "stream", "leave", "describe", "delete item")
 CALLS = st.builds(
     Call,
-    # Deleted last, and not always: nothing works after it.
     kind=st.sampled_from(KINDS),
     size=st.integers(1, 5),
     item=st.integers(0, len(BEGINNING) - 1),
     store=st.booleans(),
 )
+DELETING = (
+    (Call("describe"), Call("delete"), Call("add"), Call("turn")),
+    (Call("turn"), Call("delete"), Call("stream")),
+)
 CLIENTS = st.lists(st.lists(CALLS, min_size=1, max_size=5), min_size=2, max_size=5)
 
 
 @pytest.fixture
-async def echoing(world: World, database: str) -> AsyncIterator[tuple[Running, Echo]]:
+async def echoing(world: World, database: str) -> tuple[Running, Echo]:
     echo = Echo()
     upstream = await world.upstream(echo)
-    yield await world.gateway(backend(upstream.url, kind="engine"), database_url=database), echo
+    return await world.gateway(backend(upstream.url, kind="engine"), database_url=database), echo
 
 
 @given(plans=CLIENTS, deleting=st.sampled_from([False, False, True]))
 @settings(
-    max_examples=30,
+    max_examples=60,
     derandomize=True,
     database=None,
     deadline=None,
@@ -292,16 +307,17 @@ async def echoing(world: World, database: str) -> AsyncIterator[tuple[Running, E
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 async def test_what_clients_do_at_once_is_kept_as_if_done_in_turn(
-    echoing: tuple[Running, Echo], plans: list[list[Call]], deleting: bool
+    echoing: tuple[Running, Echo], plans: list[Sequence[Call]], deleting: bool
 ) -> None:
     gateway, echo = echoing
-    client = await Client.connect(gateway.url)
-    talk = await begin(gateway, client)
-    if deleting:
-        plans = [*plans, [Call("describe"), Call("delete"), Call("add"), Call("turn")], [Call("turn"), Call("delete")]]
-    before = len(gateway.logged())
-    await asyncio.gather(*(Participant(talk, str(number)).make(calls) for number, calls in enumerate(plans)))
-    # A request is logged when all that it leads to is done, also where nobody waits for it.
-    await until(lambda: len(gateway.logged()) == before + len(talk.done))
-    await check(client, talk, echo)
-    client.leave()
+    async with connected(gateway) as client:
+        talk = await begin(gateway, client)
+        if deleting:
+            plans = [*plans, *DELETING]
+        note(f"the calls of each client: {plans}")
+        async with asyncio.TaskGroup() as group:
+            for number, calls in enumerate(plans):
+                group.create_task(Participant(talk, str(number)).make(calls))
+        # Those whose clients left are still at work.
+        await until(lambda: not gateway.server._server.server_state.tasks)
+        await check(client, talk, echo)

@@ -115,6 +115,7 @@ class World:
 async def _end(running: Running) -> None:
     """Not by `leave`: uvicorn looks at that only ten times a second."""
     server = running.server._server
+    running.gateway.lifecycle.over.set()
     running.serving.cancel()
     await asyncio.gather(running.serving, return_exceptions=True)
     for one in server.servers:

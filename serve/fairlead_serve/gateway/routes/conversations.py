@@ -24,7 +24,7 @@ ItemId = Annotated[str, Path(max_length=100)]
 
 
 class _Body(msgspec.Struct):
-    metadata: dict[str, Any] | None = None
+    metadata: dict[str, Any] | None | msgspec.UnsetType = msgspec.UNSET
     items: list[Any] | None = None
 
 
@@ -52,7 +52,7 @@ def create_router(store: Store, times: Times, sizes: Sizes) -> APIRouter:
     async def create_conversation(request: Request) -> dict[str, Any]:
         body = await body_of(request)
         items = parse_items(_few(body.items), param="items")
-        metadata = parse_metadata(body.metadata)
+        metadata = parse_metadata(body.metadata or None)
         owner = caller_of(request.scope).owner
         return _object(await store.create_conversation(owner, new_id("conv"), metadata=metadata, items=items))
 
@@ -63,10 +63,13 @@ def create_router(store: Store, times: Times, sizes: Sizes) -> APIRouter:
     @router.post(
         _PATH + "/{conversation_id}",
         summary="Give a conversation other metadata",
-        openapi_extra=json_body({"metadata": _METADATA}),
+        openapi_extra=json_body({"metadata": _METADATA}, required=("metadata",)),
     )
     async def update_conversation(request: Request, conversation_id: ConversationId) -> dict[str, Any]:
-        metadata = parse_metadata((await body_of(request)).metadata)
+        given = (await body_of(request)).metadata
+        if given is msgspec.UNSET:
+            raise ApiError(400, "the field 'metadata' is missing", param="metadata")
+        metadata = parse_metadata(given)
         owner = caller_of(request.scope).owner
         return _object(await store.update_conversation(owner, conversation_id, metadata=metadata))
 
