@@ -6,6 +6,7 @@ Run it after every change of `fairlead_serve/model.py` or `fairlead_operator/cel
 """
 
 import argparse
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,7 @@ def _inner(field: Schema) -> Schema:
 
 def _anchor(path: str) -> str:
     """What GitHub makes of a heading."""
-    return path.lower().replace(".", "")
+    return re.sub(r"[.\[\]]", "", path).lower()
 
 
 def _type(field: Schema) -> str:
@@ -119,8 +120,16 @@ def _bounds(field: Schema) -> str:
         return f", {least or 0} to {most}"
     for word, unit in (("maxLength", "characters"), ("maxItems", "entries"), ("maxProperties", "entries")):
         if word in field and not field.get("x-kubernetes-int-or-string"):
-            return f", up to {field[word]} {unit}"
+            return f", up to {field[word]} {unit}{_uniqueness(field)}"
     return ""
+
+
+def _uniqueness(field: Schema) -> str:
+    """What must differ in a list, which the API server checks by its type."""
+    if field.get("x-kubernetes-list-type") == "map":
+        (key,) = field["x-kubernetes-list-map-keys"]
+        return f", no `{key}` twice"
+    return ", none twice" if field.get("x-kubernetes-list-type") == "set" else ""
 
 
 def _rules(schema: Schema) -> str:

@@ -5,6 +5,7 @@ A real gateway, with a model that says what is written here.
 
 import asyncio
 import contextlib
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -13,11 +14,13 @@ from typing import Any
 from playwright.async_api import Browser, async_playwright
 
 from tests.browser.visit import Model, Site
+from tests.serve.gateway.upstream import END_OF_CHUNKS, Exchange, Request
+from tests.serve.gateway.vllm_responses import events
 from tests.serve.gateway.world import World
 
 _QUESTION = "How does a binary search work? Show it in Python."
 _ANSWER = '''\
-A **binary search** halves what is left with every look, so a million entries take at most 20 looks.
+A **binary search** halves what is left with every look, so a million entries take at most 20 looks. \
 The entries have to be *sorted*.
 
 ```python
@@ -46,10 +49,11 @@ _EARLIER = (
     "Which index would speed this query up?",
     "A regular expression for ISO dates",
 )
+_TOKEN_SECONDS = 0.015
 _SHOTS: dict[str, dict[str, Any]] = {
     "chat.png": {"viewport": {"width": 1280, "height": 860}, "color_scheme": "light"},
     "chat-phone.png": {
-        "viewport": {"width": 390, "height": 800},
+        "viewport": {"width": 390, "height": 844},
         "color_scheme": "dark",
         "is_mobile": True,
         "has_touch": True,
@@ -57,10 +61,21 @@ _SHOTS: dict[str, dict[str, Any]] = {
 }
 
 
+async def _answer(exchange: Exchange, request: Request) -> None:
+    """`_ANSWER`, at the pace of a model."""
+    await exchange.begin_stream()
+    for event in events(request.json, re.findall(r"\s*\S+\s*?", _ANSWER)):
+        await exchange.chunks(event)
+        await asyncio.sleep(_TOKEN_SECONDS)
+    await exchange.send(END_OF_CHUNKS)
+
+
 async def _shoot(browser: Browser, folder: Path) -> None:
     for name, options in _SHOTS.items():
         async with contextlib.AsyncExitStack() as stack, Site(browser, World(stack)) as site:
-            gateway = await site.gateway(Model(*("Done." for _ in _EARLIER), _ANSWER), names=("qwen-coder", "tiny-chat"))
+            gateway = await site.gateway(
+                Model(*("Done." for _ in _EARLIER), _answer), names=("qwen-coder", "tiny-chat")
+            )
             visit = await site.visit(gateway, device_scale_factor=2, **options)
             for question in _EARLIER:
                 await visit.page.goto(gateway.url)
@@ -72,9 +87,7 @@ async def _shoot(browser: Browser, folder: Path) -> None:
             await visit.page.screenshot(path=folder / name)
 
 
-async def main() -> None:
-    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "docs/images")
-    folder.mkdir(parents=True, exist_ok=True)
+async def main(folder: Path) -> None:
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         await _shoot(browser, folder)
@@ -82,4 +95,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    asyncio.run(main(Path(sys.argv[1] if len(sys.argv) > 1 else "docs/images")))

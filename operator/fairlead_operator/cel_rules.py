@@ -174,7 +174,7 @@ def _key_rules(*fields: str) -> Iterator[Rule]:
     for field in fields:
         yield Rule(
             f"!has(self.{field}) || self.{field}.all(key, key.size() <= {_KEY['maxLength']} &&"
-            f" key.matches('{_KEY['pattern']}'))",
+            f" key.matches(r'{_KEY['pattern']}'))",
             "expected names with an optional prefix, such as example.com/team",
             f".{field}",
         )
@@ -258,7 +258,7 @@ def _is_default(path: str, default: Any) -> str:
         return f"(!has({path}) || {path} == '')"
     if isinstance(default, BaseModel):
         fields = dict(_place(type(default), name) for name in type(default).model_fields)
-        # A part that is empty by default is never filled in, so it is there only when it was given.
+        # A part that is empty by default (podTemplate) is never filled in: it is there only when it was given.
         if not any(fields.values()):
             return f"!has({path})"
         return " && ".join(_is_default(f"{path}{place}", value) for place, value in fields.items())
@@ -365,7 +365,7 @@ _MODEL = (
         ".metadata.name",
     ),
     Rule(
-        f"self.metadata.name.matches('{_NAME['pattern']}')",
+        f"self.metadata.name.matches(r'{_NAME['pattern']}')",
         "expected lower-case letters, digits and hyphens, beginning with a letter and not ending in a hyphen",
         ".metadata.name",
     ),

@@ -1,4 +1,4 @@
-"""A browser, and the gateways that it visits. All tests of this folder share one browser, and one event loop with it."""
+"""A browser, and the gateways that it visits. All tests of this folder share the browser, and its event loop."""
 
 import contextlib
 import os

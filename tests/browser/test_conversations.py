@@ -29,16 +29,18 @@ async def make(visit: Visit, gateway: Running, texts: list[str], **metadata: str
         for index, text in enumerate(texts)
     ]
     made = await request.post(f"{gateway.url}/v1/conversations", data={"metadata": metadata})
-    id = (await made.json())["id"]
+    conversation = (await made.json())["id"]
     for start in range(0, len(items), 20):
-        await request.post(f"{gateway.url}/v1/conversations/{id}/items", data={"items": items[start : start + 20]})
-    return str(id)
+        await request.post(
+            f"{gateway.url}/v1/conversations/{conversation}/items", data={"items": items[start : start + 20]}
+        )
+    return str(conversation)
 
 
 async def metadata(visit: Visit, gateway: Running) -> dict[str, Any]:
     """What is kept with the conversation that is open."""
-    id = urlsplit(visit.page.url).fragment
-    answer = await visit.page.request.get(f"{gateway.url}/v1/conversations/{id}")
+    conversation = urlsplit(visit.page.url).fragment
+    answer = await visit.page.request.get(f"{gateway.url}/v1/conversations/{conversation}")
     found: dict[str, Any] = (await answer.json())["metadata"]
     return found
 
@@ -161,8 +163,8 @@ async def test_what_is_written_waits_in_its_conversation(site: Site) -> None:
 async def test_a_long_conversation_is_read_from_its_end(site: Site) -> None:
     gateway = await site.gateway(Model())
     visit = await site.visit(gateway)
-    id = await make(visit, gateway, [f"message {number}" for number in range(120)])
-    await visit.page.goto(f"{gateway.url}/#{id}")
+    conversation = await make(visit, gateway, [f"message {number}" for number in range(120)])
+    await visit.page.goto(f"{gateway.url}/#{conversation}")
     await visit.page.reload()
     await expect(visit.questions).to_have_count(50)
     await expect(visit.page.get_by_text("message 119")).to_be_in_viewport()
@@ -263,9 +265,14 @@ async def test_a_system_prompt_that_cannot_be_kept_is_refused_in_words(site: Sit
 async def test_what_others_keep_with_a_conversation_stays(site: Site) -> None:
     gateway = await site.gateway(Model("One."))
     visit = await site.visit(gateway)
-    id = await make(visit, gateway, ["Hello"], team="docs", title="Ours")
-    await visit.page.goto(f"{gateway.url}/#{id}")
+    conversation = await make(visit, gateway, ["Hello"], team="docs", title="Ours")
+    await visit.page.goto(f"{gateway.url}/#{conversation}")
     await expect(visit.questions).to_have_text("Hello")
     await settle(visit, "Be brief.")
     await visit.ask("First")
-    assert await metadata(visit, gateway) == {"team": "docs", "title": "Ours", "model": "model", "instructions": "Be brief."}
+    assert await metadata(visit, gateway) == {
+        "team": "docs",
+        "title": "Ours",
+        "model": "model",
+        "instructions": "Be brief.",
+    }

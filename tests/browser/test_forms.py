@@ -35,7 +35,8 @@ CONTRAST = """() => {
     context.fillRect(0, 0, 1, 1);
     return [...context.getImageData(0, 0, 1, 1).data];
   };
-  const over = (above, below) => below.map((value, index) => (above[index] * above[3] + value * (255 - above[3])) / 255);
+  const over = (above, below) =>
+    below.map((value, index) => (above[index] * above[3] + value * (255 - above[3])) / 255);
   const behind = (element) => element
     ? over(rgba(getComputedStyle(element).backgroundColor), behind(element.parentElement))
     : rgba("white");
@@ -49,7 +50,8 @@ CONTRAST = """() => {
     const element = walker.currentNode.parentElement;
     if (!walker.currentNode.data.trim() || !element.checkVisibility({ opacityProperty: true })) continue;
     const ground = behind(element);
-    const [light, dark] = [ground, over(rgba(getComputedStyle(element).color), ground)].map(luminance).sort((a, b) => b - a);
+    const text = over(rgba(getComputedStyle(element).color), ground);
+    const [dark, light] = [ground, text].map(luminance).sort((a, b) => a - b);
     const contrast = (light + 0.05) / (dark + 0.05);
     if (contrast < least[0]) least = [contrast, walker.currentNode.data];
   }
@@ -107,7 +109,8 @@ async def test_enter_breaks_the_line_where_there_is_no_other_key_for_it(site: Si
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_every_text_can_be_read(site: Site, scheme: Any) -> None:
-    answer = "So *that*:\n\n> quoted `code` [link](https://e.com)\n\n```py\n# note\n@a\nclass B(int):\n  x = f'{1}' + None\n```"
+    code = "```py\n# note\n@a\nclass B(int):\n  x = f'{1}' + None\n```"
+    answer = f"So *that*:\n\n> quoted `code` [link](https://e.com)\n\n{code}"
     visit = await site.visit(await site.gateway(Model(answer)), color_scheme=scheme)
     await visit.ask("First")
     await visit.send("Second")
@@ -127,7 +130,7 @@ async def test_a_chinese_browser_gets_chinese(site: Site) -> None:
     await visit.button("发送").click()
     await expect(visit.answers).to_have_text("好。")
     await expect(visit.button("重新生成")).to_be_visible()
-    english = "[...document.querySelectorAll('[data-text], [data-label]')].filter((one) => !/[^\\\\x00-\\\\x7f]|^API$/.test("
+    english = "[...document.querySelectorAll('[data-text], [data-label]')].filter((one) => !/[^\\\\x00-\\\\x7f]/.test("
     english += "one.dataset.text ? one.textContent : one.ariaLabel)).map((one) => one.outerHTML)"
     assert await visit.page.evaluate(english) == []
 
@@ -160,6 +163,7 @@ async def test_the_keyboard_is_enough(site: Site) -> None:
     await visit.page.keyboard.press("Enter")
     await visit.answered()
     await expect(visit.questions).to_have_text("First and more")
+    await expect(visit.box).to_be_focused()
     await tab_to(visit, "Settings")
     await visit.page.keyboard.press("Enter")
     await visit.page.keyboard.press("Tab")
@@ -193,7 +197,7 @@ async def test_a_screen_reader_knows_what_everything_is(site: Site) -> None:
             - listitem:
               - link "How?"
               - button "Delete the conversation “How?”"
-          - link "API"
+          - link "API reference"
         - main:
           - heading "How?" [level=1]
           - text: Model

@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Route, expect
 
 from tests.browser.visit import Model, Site, Visit, refusal, words
 from tests.serve.gateway.upstream import Exchange, Request
@@ -212,6 +212,43 @@ async def test_what_was_on_its_way_when_the_page_was_left_is_there_again(site: S
     await expect(visit.questions).to_have_text(["First"])
     await expect(visit.answers).to_have_text(["One."])
     await expect(visit.box).to_have_value("In other words")
+
+
+async def test_another_tab_does_not_meddle_with_a_turn(site: Site) -> None:
+    rest = asyncio.Event()
+    visit = await site.visit(await site.gateway(Model("One.", words("In other words", hold=rest))))
+    await visit.ask("First")
+    await edit(visit, "First", "Again")
+    await expect(visit.answers).to_have_text("In other ")
+    other = await visit.page.context.new_page()
+    await other.goto(visit.page.url)
+    await expect(other.locator("#greeting")).to_be_hidden()
+    await expect(other.locator(".question")).to_have_count(0)
+    rest.set()
+    await visit.answered()
+    for page in (visit.page, other):
+        await page.reload()
+        await expect(page.locator(".question .words")).to_have_text(["Again"])
+        await expect(page.locator(".answer .text")).to_have_text(["In other words"])
+        await expect(page.locator("#composer textarea")).to_have_value("")
+
+
+async def test_who_is_quicker_than_the_server_is_waited_for(site: Site) -> None:
+    ready = asyncio.Event()
+
+    async def late(route: Route) -> None:
+        await ready.wait()
+        await route.continue_()
+
+    gateway = await site.gateway(Model("One."))
+    visit = await site.visit(gateway)
+    await visit.page.route("**/v1/models", late)
+    await visit.page.reload()
+    await visit.send("First")
+    await expect(visit.box).to_have_value("First")
+    ready.set()
+    await expect(visit.answers).to_have_text("One.")
+    await expect(visit.box).to_have_value("")
 
 
 async def test_an_answer_that_breaks_off_says_so_and_stays(site: Site) -> None:

@@ -18,7 +18,9 @@ _WATCH = """
 addEventListener("securitypolicyviolation", (event) => console.error("policy: " + event.violatedDirective));
 """
 # Looked at with every frame, which is more often than `expect` looks.
-_QUIET = "() => !document.querySelector('.answer[aria-busy], .busy') && document.querySelector('[data-part=stop]').hidden"
+_QUIET = (
+    "() => !document.querySelector('.answer[aria-busy], .busy') && document.querySelector('[data-part=stop]').hidden"
+)
 _ASKED = "(text) => [...document.querySelectorAll('.question')].at(-1)?.textContent.includes(text)"
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import celpy
+from celpy.adapter import json_to_cel
+from celpy.celtypes import Value
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
@@ -49,25 +51,31 @@ class ApiServer:
     def refusals(self, document: Schema) -> list[Refusal]:
         """Everything that would be answered; empty when the object would be stored."""
         stored = self.stored(document)
-        errors = list(self._validator.iter_errors(stored))
-        found = [Refusal(_place(error), error.message) for error in errors]
+        found = [Refusal(_place(error), error.message) for error in self._validator.iter_errors(stored)]
         found += _duplicates(stored, self._schema, "")
-        if not any(error.validator in _BLOCKING for error in errors):
+        if self.asks_rules(document):
             found += self.broken_rules(stored, self._schema)
         return found
 
+    def asks_rules(self, document: Schema) -> bool:
+        """Whether the schema leaves the object so that rules can be asked about it."""
+        errors = self._validator.iter_errors(self.stored(document))
+        return not any(error.validator in _BLOCKING for error in errors)
+
     def broken_rules(self, value: Any, schema: Schema, place: str = "") -> Iterator[Refusal]:
         """The rules that `value` and what is in it break; raises CELEvalError where a rule does not understand it."""
-        for rule in schema.get("x-kubernetes-validations", ()):
-            if not self._holds(rule["rule"], value):
+        rules = schema.get("x-kubernetes-validations", ())
+        itself = json_to_cel(value) if rules else None
+        for rule in rules:
+            if not self._holds(rule["rule"], itself):
                 yield Refusal((place + rule.get("fieldPath", "")).removeprefix("."), rule["message"])
         for name, inner, field in _children(value, schema):
             yield from self.broken_rules(inner, field, place + name)
 
-    def _holds(self, expression: str, value: Any) -> bool:
+    def _holds(self, expression: str, value: Value | None) -> bool:
         if expression not in self._programs:
             self._programs[expression] = self._environment.program(self._environment.compile(expression))
-        return bool(self._programs[expression].evaluate({"self": celpy.json_to_cel(value)}))
+        return bool(self._programs[expression].evaluate({"self": value}))
 
 
 def _children(value: Any, schema: Schema) -> Iterator[tuple[str, Any, Schema]]:

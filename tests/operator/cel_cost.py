@@ -10,7 +10,7 @@ known; anything else raises KeyError.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -121,12 +121,13 @@ class _Coster:
         if name in _STEPS:
             return self._macro(target, name, *children[2].children)
         arguments = [self._of(argument) for argument in (children[2].children if len(children) > 2 else ())]
+        said = arguments[0].size if arguments else 0
         walked = {
-            "size": lambda: 1,
-            "startsWith": lambda: math.ceil(arguments[0].size / 10),
-            "matches": lambda: math.ceil((target.size + 1) / 10) * math.ceil(arguments[0].size / 4),
-        }[name]()
-        return Estimate(target.cost + sum(argument.cost for argument in arguments) + walked)
+            "size": 1,
+            "startsWith": math.ceil(said / 10),
+            "matches": math.ceil((target.size + 1) / 10) * math.ceil(said / 4),
+        }
+        return Estimate(target.cost + sum(argument.cost for argument in arguments) + walked[name])
 
     def _macro(self, target: Estimate, name: str, variable: Tree[Token], body: Tree[Token]) -> Estimate:
         item = target.schema.get("items", {"type": "key"})
@@ -140,7 +141,7 @@ class _Coster:
 # What a macro does besides its body, each time.
 _STEPS = {"all": 3, "exists": 4, "exists_one": 2}
 
-_ESTIMATES = {
+_ESTIMATES: Mapping[str, Callable[[_Coster, list[Any]], Estimate]] = {
     "expr": _Coster.ternary,
     "conditionalor": _Coster.both,
     "conditionaland": _Coster.both,

@@ -24,13 +24,23 @@ _INT_OR_STRING = [{"type": "integer"}, {"type": "string"}]
 _REASONS = {"FieldValueInvalid", "FieldValueForbidden", "FieldValueRequired", "FieldValueDuplicate"}
 
 
+def schemas(schema: Schema, place: str = "") -> Iterator[tuple[str, Schema]]:
+    """A schema and all in it, by place."""
+    yield place, schema
+    for name, field in schema.get("properties", {}).items():
+        yield from schemas(field, f"{place}.{name}")
+    for word in ("items", "additionalProperties"):
+        if word in schema:
+            yield from schemas(schema[word], f"{place}[]")
+
+
 def offences(schema: Schema, place: str = "") -> Iterator[str]:
     """What the API server would say against a schema; `place` is empty at the root."""
     yield from (f"{place}: {sentence}" for sentence in _of_one(schema, at_root=not place))
     for name, field in schema.get("properties", {}).items():
         yield from _metadata(field) if (place, name) == ("", "metadata") else offences(field, f"{place}.{name}")
     for word, step in (("items", "[]"), ("additionalProperties", "{}")):
-        if word in schema:
+        if isinstance(schema.get(word), Mapping):
             yield from offences(schema[word], place + step)
 
 
@@ -43,6 +53,9 @@ def _of_one(schema: Schema, *, at_root: bool) -> Iterator[str]:
         re2.compile(schema["pattern"])
     if schema.keys() >= {"properties", "additionalProperties"}:
         yield "properties and additionalProperties exclude each other"
+    yield from (
+        f"{word} must be a schema" for word in ("items", "additionalProperties") if schema.get(word, {}) is False
+    )
     missing = set(schema.get("required", ())) - schema.get("properties", {}).keys()
     if missing:
         yield f"requires {missing}, which are not specified"

@@ -1,6 +1,9 @@
+{{/* Everywhere mustToYaml and not toYaml, which drops without a word what it cannot write. Needs Helm 3.17. */}}
+
 {{/*
 Names. The release is called as the Model, at most 40 characters (validate.yaml): the longest name made of it is that of
-a pod of KubeRay, which shortens its own. Labels take 63.
+a pod of KubeRay, which shortens its own. Labels take 63. Names are quoted wherever they stand: Helm takes y, n and on
+for truth values.
 */}}
 {{- define "model.name" -}}{{ .Release.Name }}{{- end }}
 {{- define "model.configMap" -}}{{ .Release.Name }}-model{{- end }}
@@ -8,17 +11,17 @@ a pod of KubeRay, which shortens its own. Labels take 63.
 {{- define "model.claim" -}}{{ .Values.cache.claimName | default (printf "%s-cache" .Release.Name) }}{{- end }}
 
 {{- define "model.selector" -}}
-fairlead.dev/model: {{ include "model.name" . }}
+fairlead.dev/model: {{ include "model.name" . | quote }}
 app.kubernetes.io/component: engine
 {{- end }}
 
 {{/* Labels of the objects. */}}
 {{- define "model.labels" -}}
 app.kubernetes.io/name: fairlead-model
-app.kubernetes.io/instance: {{ include "model.name" . }}
+app.kubernetes.io/instance: {{ include "model.name" . | quote }}
 app.kubernetes.io/part-of: fairlead
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-fairlead.dev/model: {{ include "model.name" . }}
+app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
+fairlead.dev/model: {{ include "model.name" . | quote }}
 {{- end }}
 
 {{/*
@@ -33,7 +36,7 @@ would restart every engine. Ours go before the user's, because selectors depend 
   "app.kubernetes.io/component" (index . 1)
   "app.kubernetes.io/part-of" "fairlead"
   "fairlead.dev/model" (include "model.name" $root) -}}
-{{ merge $own $root.Values.podLabels | toYaml }}
+{{ merge $own $root.Values.podLabels | mustToYaml }}
 {{- end }}
 
 {{/* Seconds. The engine leaves its place among the endpoints, then finishes its requests, then Ray ends. */}}
@@ -96,7 +99,7 @@ twice cannot be applied. The RAY_ ones are read by Ray when KubeRay starts it; a
 {{- range .Values.env }}{{ $given = append $given .name }}{{ end -}}
 {{- $all := list -}}
 {{- range $own }}{{ if not (has .name $given) }}{{ $all = append $all . }}{{ end }}{{ end -}}
-{{ concat $all .Values.env | toYaml }}
+{{ concat $all .Values.env | mustToYaml }}
 {{- end }}
 
 {{- define "model.mounts" -}}
@@ -124,17 +127,17 @@ twice cannot be applied. The RAY_ ones are read by Ray when KubeRay starts it; a
 {{- define "model.volumes" -}}
 - name: config
   configMap:
-    name: {{ include "model.configMap" . }}
+    name: {{ include "model.configMap" . | quote }}
 - name: tmp
   emptyDir: {}
 - name: shm
   emptyDir:
     medium: Memory
-    sizeLimit: {{ .Values.sharedMemory }}
+    sizeLimit: {{ .Values.sharedMemory | quote }}
 - name: cache
   {{- if .Values.cache.enabled }}
   persistentVolumeClaim:
-    claimName: {{ include "model.claim" . }}
+    claimName: {{ include "model.claim" . | quote }}
   {{- else }}
   emptyDir: {}
   {{- end }}
@@ -142,15 +145,15 @@ twice cannot be applied. The RAY_ ones are read by Ray when KubeRay starts it; a
 # Called by a hash, because the name of a claim may be too long for that of a volume.
 - name: {{ printf "claim-%s" (sha256sum . | trunc 10) }}
   persistentVolumeClaim:
-    claimName: {{ . }}
+    claimName: {{ . | quote }}
     readOnly: true
 {{- end }}
 {{- with .Values.s3Credentials }}
 - name: s3
   secret:
-    secretName: {{ .name }}
+    secretName: {{ .name | quote }}
     items:
-      - key: {{ .key }}
+      - key: {{ .key | quote }}
         path: credentials
 {{- end }}
 {{- end }}
@@ -165,16 +168,16 @@ timeoutSeconds: 10
 
 {{- define "model.placement" -}}
 {{- with .Values.nodeSelector }}
-nodeSelector: {{- toYaml . | nindent 2 }}
+nodeSelector: {{- mustToYaml . | nindent 2 }}
 {{- end }}
 {{- with .Values.tolerations }}
-tolerations: {{- toYaml . | nindent 2 }}
+tolerations: {{- mustToYaml . | nindent 2 }}
 {{- end }}
 {{- with .Values.affinity }}
-affinity: {{- toYaml . | nindent 2 }}
+affinity: {{- mustToYaml . | nindent 2 }}
 {{- end }}
 {{- with .Values.runtimeClassName }}
-runtimeClassName: {{ . }}
+runtimeClassName: {{ . | quote }}
 {{- end }}
 {{- end }}
 
@@ -205,5 +208,5 @@ text, because numbers would lose digits on the way through Helm and KubeRay.
     "route_prefix" (printf "/engines/%s" (include "model.name" .))
     "import_path" "fairlead_serve.engine.replica:build"
     "args" (dict "model" .Values.model)
-    "deployments" (list $engine))) | toYaml }}
+    "deployments" (list $engine))) | mustToYaml }}
 {{- end }}

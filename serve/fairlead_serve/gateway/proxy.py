@@ -9,7 +9,7 @@ from fairlead_serve.errors import ApiError
 from fairlead_serve.gateway.auth import Caller, caller_of
 from fairlead_serve.gateway.backends import Backend, RoutingTable
 from fairlead_serve.gateway.exchange import Exchange, Means, Outlet
-from fairlead_serve.gateway.inbound import Inbound, read_inbound
+from fairlead_serve.gateway.inbound import ClientGone, Inbound, read_inbound
 from fairlead_serve.gateway.limits import Grant, Limits
 from fairlead_serve.gateway.line import line_of
 from fairlead_serve.gateway.usage import UsageMeter
@@ -63,16 +63,21 @@ class Proxy:
         backend, grant = permit.backend, permit.grant
         if grant.headers:
             outlet.headers = [*outlet.headers, *grant.headers]
-        whole = False
+        cut = False
         try:
             if grant.counts_tokens:
                 inbound = _metered(inbound, outlet)
             with Leaving(receive, line_of(scope)) as leaving:
                 await self._serve(scope, inbound, outlet, leaving, backend=backend, caller=caller)
-            whole = True
+        except ClientGone:
+            cut = True
+            raise
+        except ApiError:
+            cut = outlet.usage is not None and outlet.usage.begun  # what is refused at once costs nothing
+            raise
         finally:
             if outlet.usage is not None:
-                await grant.charge(outlet.usage.tokens(prompt_bytes=len(inbound.body), whole=whole))
+                await grant.charge(outlet.usage.tokens(prompt_bytes=len(inbound.body), whole=not cut))
             await grant.release()
 
     async def _serve(

@@ -50,6 +50,11 @@ class UsageMeter:
         self._total = 0
         self._events = 0
 
+    @property
+    def begun(self) -> bool:
+        """Whether anything of a stream has passed."""
+        return self._events > 0
+
     def whole(self, body: bytes) -> None:
         """Read an answer that is not a stream."""
         self._read(body)

@@ -24,7 +24,10 @@ export class Answer {
     this.#announcer = announcer;
     this.#growth = new Growth(this.#parts.text, markdown, {
       onRead: (text) => this.#announce(text),
-      onEnd: () => this.#announce(say("answer_finished")),
+      onEnd: () => {
+        this.element.removeAttribute("aria-busy");
+        this.#announce(say("answer_finished"));
+      },
     });
     this.#parts.actions.prepend(copyButton(say("copy_answer"), () => this.#growth.text));
     this.#parts.regenerate.addEventListener("click", onRegenerate);
@@ -48,7 +51,6 @@ export class Answer {
   /** There is no more to come. */
   end() {
     this.#parts.waiting.hidden = true;
-    this.element.removeAttribute("aria-busy");
     this.#growth.end();
   }
 

@@ -9,8 +9,8 @@ const LONGEST_DRAFT = 8000;
 const MARKUP = /[^\p{L}\p{M}\s.,;:!?'"()，。；：！？“”‘’（）]/u;
 // Of what has come and is not shown yet, a frame shows this part: bursts become a flow, at most 150 ms late.
 const PART_OF_A_FRAME = 1 / 8;
-// What text can go on in, of all that markdown makes.
-const BLOCKS = "p, h1, h2, h3, h4, h5, h6, ul, ol, li, blockquote, div, pre, pre > code, table, thead, tbody, tr, th, td";
+// What text can go on in, of all that markdown makes. After a table it goes on below.
+const BLOCKS = "p, h1, h2, h3, h4, h5, h6, ul, ol, li, blockquote, .code, pre, pre > code";
 
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -88,7 +88,7 @@ export class Growth {
   /** Whether a block is whole now. */
   async #readSome() {
     const part = this.#text.slice(this.#whole, this.#shown);
-    const { cut, inCode } = blocksIn(part);
+    const { cut, byLine } = blocksIn(part);
     if (cut) {
       const html = await this.#markdown.render(part.slice(0, cut));
       if (html === null || this.#ended) return false;
@@ -96,8 +96,7 @@ export class Growth {
       return true;
     }
     if (part.length <= LONGEST_DRAFT && MARKUP.test(this.#text.slice(this.#read, this.#shown))) {
-      // Half a line of code would get the colours of another line.
-      const length = inCode ? part.lastIndexOf("\n") + 1 : part.length;
+      const length = byLine ? part.lastIndexOf("\n") + 1 : part.trimEnd().length;
       const html = await this.#markdown.render(part.slice(0, length));
       if (html !== null && !this.#ended) this.#draft(html, length);
     }
@@ -131,14 +130,16 @@ export class Growth {
   }
 
   async #finish() {
-    const rest = await this.#markdown.render(this.#text.slice(this.#whole));
+    const [rest, all] = await Promise.all([
+      this.#markdown.render(this.#text.slice(this.#whole)),
+      this.#markdown.render(this.#text, { remember: true }),
+    ]);
     if (rest !== null) {
       this.#settle(rest, this.#text.length - this.#whole);
       this.#last.remove();
-      // Links to notes at the end, and lists with empty lines in them, mean more together.
-      const html = await this.#markdown.render(this.#text, { remember: true });
-      if (html !== null && html !== this.#html) this.#element.replaceChildren(nodesOf(html));
     }
+    // Links to notes at the end, and lists with empty lines in them, mean more together.
+    if (all !== null && all !== this.#html) this.#element.replaceChildren(nodesOf(all));
     this.#onEnd();
   }
 }

@@ -9,6 +9,7 @@ const LONGEST = 32 * 1024;
 const MOST_REMEMBERED = 500;
 
 const FENCE = /^ {0,3}(`{3,}|~{3,})/;
+const TABLE = /^.*\|.*\n *[|:-][ |:-]*\n/;
 
 export class Markdown {
   #api;
@@ -54,7 +55,7 @@ export function spoken(nodes) {
 
 /**
  * How `text`, whose end is not there yet, falls into blocks. `cut`: where the last one begins, so that both parts read
- * by themselves as they do together; 0 for a single block. `inCode`: whether that one is code.
+ * by themselves as they do together; 0 for a single block. `byLine`: half a line of it would read as something else.
  */
 export function blocksIn(text) {
   let cut = 0;
@@ -70,7 +71,7 @@ export function blocksIn(text) {
     fence = closes ? "" : fence || marks;
     start += line.length + 1;
   }
-  return { cut, inCode: fence !== "" };
+  return { cut, byLine: fence !== "" || TABLE.test(text.slice(cut)) };
 }
 
 function frame(code) {

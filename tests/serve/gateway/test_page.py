@@ -1,5 +1,6 @@
 """The chat page as it is served. What it does in a browser is tested in tests/browser."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,13 @@ async def test_a_browser_gets_the_page(world: World, gateway: Running) -> None:
     assert answer.header("content-type") == "text/html; charset=utf-8"
     assert answer.header("vary") == "accept"
     assert answer.body.startswith(b"<!doctype html>")
+
+
+async def test_the_page_tells_of_all_its_modules_at_once(world: World, gateway: Running) -> None:
+    told = (await world.get(gateway, "/", headers=HTML)).header("link") or ""
+    modules = set(re.findall(r"<page/(\w+\.js)>; rel=modulepreload", told))
+    sources = {name: (await world.get(gateway, f"/page/{name}")).body.decode() for name in modules}
+    assert {name for text in sources.values() for name in re.findall(r'from "\./(\w+\.js)"', text)} < modules
 
 
 async def test_a_program_gets_who_answers(world: World, gateway: Running) -> None:

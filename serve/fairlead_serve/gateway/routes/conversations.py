@@ -24,7 +24,7 @@ ItemId = Annotated[str, Path(max_length=100)]
 
 
 class _Body(msgspec.Struct):
-    metadata: dict[str, Any] | None | msgspec.UnsetType = msgspec.UNSET
+    metadata: dict[str, Any] | msgspec.UnsetType | None = msgspec.UNSET
     items: list[Any] | None = None
 
 

@@ -1,5 +1,6 @@
 """What operates the gateway: probes, metrics, load."""
 
+import asyncio
 import hmac
 from typing import Annotated, Any
 
@@ -12,6 +13,9 @@ from fairlead_serve.gateway.backends import RoutingTable
 from fairlead_serve.gateway.lifecycle import Lifecycle
 from fairlead_serve.internal import TOKEN_HEADER
 from fairlead_serve.metrics import GatewayMetrics
+
+# A kubelet waits one second for an answer, and takes none for a reason to send nobody here.
+_PING_SECONDS = 0.5
 
 
 def create_router(
@@ -58,7 +62,8 @@ def create_router(
 async def _state_of(store: Store) -> str:
     """`ok` or `away`. A gateway without its store is still ready: all share the store, and completions need none."""
     try:
-        await store.ping()
-    except StoreUnavailable:
+        async with asyncio.timeout(_PING_SECONDS):
+            await store.ping()
+    except (StoreUnavailable, TimeoutError):
         return "away"
     return "ok"
