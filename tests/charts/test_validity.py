@@ -91,7 +91,7 @@ def test_the_objects_of_a_sample_are_valid(of: Model) -> None:
         check(manifest)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
 @given(models())
 def test_the_objects_of_any_model_are_valid(of: Model) -> None:
     for manifest in workload(of).manifests:
@@ -100,7 +100,7 @@ def test_the_objects_of_any_model_are_valid(of: Model) -> None:
         assert all(len(name) <= 63 for name in names)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
 @given(models())
 def test_what_users_write_arrives_as_they_wrote_it(of: Model) -> None:
     made = workload(of)

@@ -23,6 +23,7 @@ from tests.serve.gateway.vllm_responses import RESPONSES, events
 from tests.serve.gateway.world import CHAT, World, backend, until
 
 CONVERSATIONS = "/v1/conversations"
+FORM = "application/x-www-form-urlencoded"
 DELTA = b"event: response.output_text.delta\n"
 COMPLETED = b"event: response.completed\n"
 FIRST = ["first", "re: first"]
@@ -112,7 +113,13 @@ class Gateway:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._streaming: list[Client] = []
+        self._clients: list[Client] = []
+
+    async def connected(self) -> Client:
+        """A connection to the gateway until `leave`."""
+        client = await Client.connect(self.url)
+        self._clients.append(client)
+        return client
 
     async def post(self, path: str, body: Any) -> Answer:
         return await self.ask("POST", path, body)
@@ -138,8 +145,7 @@ class Gateway:
 
     async def streaming(self, question: str, conversation: str) -> tuple[Client, str]:
         """(a client that has seen the first piece of the answer to `question`, the id of the response)."""
-        client = await Client.connect(self.url)
-        self._streaming.append(client)
+        client = await self.connected()
         await client.request("POST", RESPONSES, {"input": question, "conversation": conversation, "stream": True})
         assert (await client.head()).status == 200
         seen = b""
@@ -149,8 +155,8 @@ class Gateway:
         return client, json.loads(created)["response"]["id"]
 
     def leave(self) -> None:
-        """Cut the streams that are left."""
-        for client in self._streaming:
+        """Cut the connections that are left."""
+        for client in self._clients:
             client.leave()
 
     async def said(self, conversation: str) -> list[str]:
@@ -239,12 +245,16 @@ async def test_a_kill_leaves_whole_turns_and_no_half_ones(world: World, tmp_path
         waiting = {"input": "wait", "conversation": unbegun, "background": True}
         queued = (await gateway.post(RESPONSES, waiting)).json["id"]
         _, cut = await gateway.streaming("hold", half)
+        older = await gateway.connected()
+        await older.request("POST", "/v1/code/chat_stream", b"prompt=hold", headers={"content-type": FORM})
         client, completed = await gateway.streaming("now", whole)
-        await until(lambda: engine.held == 2)
+        await until(lambda: engine.held == 3)
         while COMPLETED not in (await client.piece() or b""):
             pass
         await gateway.kill()
     after = await successor(world, upstream, database)
+    there = [one["id"] for one in (await after.get(CONVERSATIONS)).json["data"]]
+    assert sorted(there) == sorted([unbegun, half, whole])  # what the older client began has not been
     assert await after.said(unbegun) == FIRST
     assert await after.said(half) == FIRST
     assert await after.said(whole) == [*FIRST, "now", "re: now"]
@@ -344,7 +354,7 @@ async def test_a_gateway_told_to_end_finishes_its_answers_first(world: World, tm
 async def refused(gateway: Gateway) -> None:
     """Wait until the gateway takes no more connections."""
     async with asyncio.timeout(PATIENCE_SECONDS):
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             while True:
                 await gateway.get("/livez")
 
