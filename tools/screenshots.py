@@ -53,7 +53,7 @@ _TOKEN_SECONDS = 0.015
 _SHOTS: dict[str, dict[str, Any]] = {
     "chat.png": {"viewport": {"width": 1280, "height": 860}, "color_scheme": "light"},
     "chat-phone.png": {
-        "viewport": {"width": 390, "height": 844},
+        "viewport": {"width": 412, "height": 915},
         "color_scheme": "dark",
         "is_mobile": True,
         "has_touch": True,

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AliasGenerator, BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from pydantic.alias_generators import to_camel
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError as EnvironmentSettingsError
 
 from fairlead_operator.errors import SettingsError
@@ -111,6 +111,14 @@ class Ray(_Group):
     head_tolerations: tuple[dict[str, JsonValue], ...] = Field(default=(), description="Taints of those nodes.")
 
 
+class _CamelCaseEnvironment(EnvSettingsSource):
+    """The environment's variables under the names that files have for them."""
+
+    def __call__(self) -> dict[str, Any]:
+        # The settings' own names only: the labels within a group must stay as they are.
+        return {to_camel(name): value for name, value in super().__call__().items()}
+
+
 class OperatorSettings(BaseSettings):
     """The installation, as far as the workload of a Model depends on it."""
 
@@ -142,14 +150,14 @@ class OperatorSettings(BaseSettings):
     @classmethod
     def settings_customise_sources(
         cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003 - pydantic-settings' signature
+        settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic-settings' signature
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        # The file is handed to the constructor, and the environment goes before it.
-        return env_settings, init_settings
+        # The file is handed to the constructor, and the environment goes before it. Both have to name things alike.
+        return _CamelCaseEnvironment(settings_cls), init_settings
 
 
 def load_operator_settings(file: Path | None) -> OperatorSettings:

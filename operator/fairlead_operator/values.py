@@ -58,6 +58,8 @@ def engine_file(model: Model) -> str:
     spec = model.spec.model_dump(
         mode="json", by_alias=True, exclude_defaults=True, include=set(_ENGINE_FIELDS), exclude=_OF_THE_POD
     )
+    if not spec.get("engine"):
+        spec.pop("engine", None)
     spec["model"]["uri"] = _mounted(model.spec.model.uri)
     for adapter in spec.get("lora", {}).get("adapters", ()):
         adapter["uri"] = _mounted(adapter["uri"])

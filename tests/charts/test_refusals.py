@@ -44,7 +44,7 @@ def test_few_values_are_enough() -> None:
         ),
         ({"cache": {"claimName": "weights"}}, "cache: claimName is given, but enabled is false; set it to true"),
         ({"ray": {"podsPerEngine": 2}}, "ray: scaling, redis and podsPerEngine are for cluster: KubeRay; leave them"),
-        ({"resources": {"limits": None}}, "the engine computes on GPUs, but limits has none; add nvidia.com/gpu"),
+        ({"resources": {}}, "the engine computes on GPUs, but limits has none; add nvidia.com/gpu"),
         ({"resources": {"limits": {"nvidia.com/gpu": 2}}}, "GPUs of the engine's pods: 2; of the engine (tensor times"),
         ({"model": FILE % ", engine: {device: cpu}"}, "limits has nvidia.com/gpu, but the engine's device is cpu"),
         (

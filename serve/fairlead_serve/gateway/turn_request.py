@@ -42,17 +42,8 @@ _OURS = frozenset(
 
 
 @dataclass(frozen=True)
-class Beginning:
-    """A conversation that a turn begins: it is there when the turn is, and not before. `items`: what was said until then."""
-
-    id: str
-    metadata: dict[str, str]
-    items: list[Item]
-
-
-@dataclass(frozen=True)
 class TurnRequest:
-    """One question to a model, `input`, after what `conversation`, `beginning` or `previous` (a response's id) hold.
+    """One question to a model, `input`, after what `conversation` or `previous` (a response's id) hold.
 
     `options` is everything else that the engine is told: model, instructions, tools, sampling, ...
     """
@@ -60,7 +51,6 @@ class TurnRequest:
     input: list[Item]
     options: dict[str, Any]
     conversation: str | None = None
-    beginning: Beginning | None = None
     previous: str | None = None
     store: bool = True
     stream: bool = False

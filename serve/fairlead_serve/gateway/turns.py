@@ -76,9 +76,6 @@ class Turns:
         try:
             if request.conversation is not None:
                 history = await self.store.history(owner, request.conversation)
-            elif request.beginning is not None:
-                await self.store.ping()  # no engine is asked for what cannot be kept
-                history = request.beginning.items
             elif request.previous is not None:
                 if not (await self.store.get_response(owner, request.previous)).finished:
                     message = "the previous response is not finished yet; go on from it when it is"
@@ -165,8 +162,7 @@ class Turn:
     def _inbound(self, scope: Scope) -> Inbound:
         items = [*self._history, *self._request.input]
         body = {**self._request.options, "input": for_engine(items), "store": False, "stream": True}
-        begun = self._request.beginning.id if self._request.beginning else None
-        session = self._request.conversation or begun or (items[0]["id"] if items else self.id)
+        session = self._request.conversation or (items[0]["id"] if items else self.id)
         traced = [(name, value) for name, value in scope["headers"] if name in {b"traceparent", b"tracestate"}]
         headers = [_JSON, (SESSION_HEADER, session.encode()), *traced]
         model = self._request.options.get("model")
@@ -290,10 +286,6 @@ class Turn:
             await self._stored(store.finish_response(self._owner, self.id, self.body, output=output))
         elif request.conversation is not None:
             await self._stored(self._add_turn(request.conversation, [*request.input, *output]))
-        elif request.beginning is not None:
-            new = request.beginning
-            items = [*new.items, *request.input, *output]
-            await self._stored(store.create_conversation(self._owner, new.id, metadata=new.metadata, items=items))
 
     async def _add_turn(self, conversation: str, items: Sequence[Item]) -> None:
         with contextlib.suppress(NotStored):  # deleted meanwhile: the answer is whole all the same

@@ -58,10 +58,12 @@ class Chat {
 
   async #read() {
     const { data } = await this.#api.get("v1/models");
-    this.#settings.models = data.map((model) => model.id);
+    // What cannot generate cannot chat; of servers that are not Fairlead's nobody knows.
+    const chatting = data.filter(({ tasks }) => !tasks || tasks.includes("generate"));
+    this.#settings.models = chatting.map((model) => model.id);
     await Promise.all([this.#list.read(), this.#open(idInAddress())]);
     const retry = () => this.#try(() => this.#read());
-    if (!data.length) this.#problem.tell(say("no_model"), say("no_model_detail"), { retry });
+    if (!chatting.length) this.#problem.tell(say("no_model"), say("no_model_detail"), { retry });
   }
 
   async #open(id) {

@@ -97,6 +97,6 @@ export class List {
 }
 
 /** What a conversation is called. */
-export function nameOf({ metadata, created_at }) {
+function nameOf({ metadata, created_at }) {
   return metadata.title || say("untitled", { date: date(created_at) });
 }

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,8 @@ CALLS = {
     "say": Call("/chat", {"message": "hi"}),
 }
 PLAIN = CALLS["chat"]
+# The name of a key for each of them.
+NAMES = [name.replace(" ", "-") for name in CALLS]
 # Takes no tokens, and tells how many are left.
 LOOK = Call(TOKENIZE, {"prompt": "hi"})
 
@@ -196,19 +198,17 @@ class Place:
         return client
 
 
-async def keyed(world: World, folder: Path, script: Script, **limits: Any) -> Place:
-    """`limits`: of the keys, as `KeyFile.create` takes them; `default_model` and `times` are the gateway's."""
+async def keyed(world: World, folder: Path, script: Script, *, others: Iterable[str] = (), **limits: Any) -> Place:
+    """`others`: the names of more keys. `limits`: of the keys, as `KeyFile.create` takes them; `default_model` and
+    `times` are the gateway's.
+    """
     path = folder / "keys.yaml"
     settings = {name: limits.pop(name) for name in ("default_model", "times") if name in limits}
-    key, *others = [KeyFile(path).create(name, **limits)[1] for name in ("laptop", *map(_name_of, CALLS))]
+    key, *more = [KeyFile(path).create(name, **limits)[1] for name in ("laptop", *others)]
     upstream = await world.upstream(script)
     models = [backend(upstream.url, name=name, kind="engine") for name in ("one", "two")]
     running = await world.gateway(*models, key_file=path, **{"default_model": "one", **settings})
-    return Place(world, running, upstream, key, tuple(others))
-
-
-def _name_of(call: str) -> str:
-    return call.replace(" ", "-")
+    return Place(world, running, upstream, key, tuple(more))
 
 
 def rates(answer: Answer) -> dict[str, str]:
@@ -345,7 +345,7 @@ async def test_a_key_for_no_model_is_told_that_there_is_none(world: World, tmp_p
 
 
 async def test_an_answer_tells_what_is_left_and_too_many_requests_are_refused(world: World, tmp_path: Path) -> None:
-    place = await keyed(world, tmp_path, Engine(), requests_per_minute=1, tokens_per_minute=PLENTY)
+    place = await keyed(world, tmp_path, Engine(), others=NAMES, requests_per_minute=1, tokens_per_minute=PLENTY)
     for name, call, one in place.each():
         answer = await one.ask(call)
         assert answer.status == 200, (name, answer)
@@ -362,7 +362,7 @@ async def test_an_answer_tells_what_is_left_and_too_many_requests_are_refused(wo
         answer = await one.ask(call)
         assert answer.status == 429, (name, answer)
         message = answer.json["detail"] if call.form else answer.error["message"]
-        assert f"the key {_name_of(name)} is at its limit of 1 requests a minute" in message
+        assert f"the key {name.replace(' ', '-')} is at its limit of 1 requests a minute" in message
         if not call.form:
             assert (answer.error["code"], answer.error["type"]) == ("rate_limit_exceeded", "rate_limit_exceeded")
         assert 1 <= int(answer.header("retry-after") or "") <= 61
@@ -405,7 +405,7 @@ async def test_tokens_may_be_overdrawn_once(world: World, tmp_path: Path) -> Non
 
 
 async def test_an_answer_is_charged_as_the_engine_counts(world: World, tmp_path: Path) -> None:
-    place = await keyed(world, tmp_path, Engine(), tokens_per_minute=PLENTY)
+    place = await keyed(world, tmp_path, Engine(), others=NAMES, tokens_per_minute=PLENTY)
     for name, call, one in place.each():
         assert (await one.ask(call)).status == 200
         assert await one.left() == PLENTY - TOKENS, name

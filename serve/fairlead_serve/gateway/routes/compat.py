@@ -3,9 +3,10 @@
 Each route is a translation: its request into a `TurnRequest`, the text of the turn into its own form.
 """
 
+import contextlib
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 from urllib.parse import parse_qs
@@ -22,11 +23,11 @@ from fairlead_serve.gateway.auth import caller_of
 from fairlead_serve.gateway.backends import RoutingTable
 from fairlead_serve.gateway.bare import BareRoute
 from fairlead_serve.gateway.form import Form
-from fairlead_serve.gateway.inbound import decode, read_body
+from fairlead_serve.gateway.inbound import ClientGone, decode, read_body
 from fairlead_serve.gateway.items import Item, message, parse_items, text_of, user_message
 from fairlead_serve.gateway.openapi import DETAILS, EVENTS, JSON, form_body, json_body
 from fairlead_serve.gateway.routes.responses import send_json
-from fairlead_serve.gateway.turn_request import Beginning, TurnRequest
+from fairlead_serve.gateway.turn_request import TurnRequest
 from fairlead_serve.gateway.turns import Event, Turns
 from fairlead_serve.gateway.upstream import Headers
 from fairlead_serve.settings import Sizes, Times
@@ -174,8 +175,9 @@ class Compat:
             return await self._stream(scope, receive, request, TextStream(send, str.encode))
         new = uuid.uuid4()
         opening = f"conversation_id:{new}\n---\n".encode()
-        request = replace(request, beginning=_beginning(new, prompt, []))
-        return await self._stream(scope, receive, request, TextStream(send, str.encode, opening=opening))
+        async with self._begun(owner, prompt, [], id=_conversation_of(str(new))) as conversation:
+            request = replace(request, conversation=conversation)
+            return await self._stream(scope, receive, request, TextStream(send, str.encode, opening=opening))
 
     async def new_message(self, scope: Scope, receive: Receive, send: Send) -> None:
         """POST /chat/new/message/: JSON, answered whole or as events."""
@@ -188,20 +190,17 @@ class Compat:
             {key: value for key, value in options.items() if value is not None},
             store=False,
         )
-        latest = await self._latest(owner, history)
-        if latest is not None:
-            request = replace(request, conversation=latest)
-        else:
-            request = replace(request, beginning=_beginning(uuid.uuid4(), asked.prompt, history))
-        if asked.stream:
-            mark = uuid.uuid4().hex
-            stream = TextStream(
-                send,
-                lambda text: _data({"text": text, "message_id": mark}),
-                failure=lambda why: _data({"text": "", "message_id": mark, "error": why}),
-            )
-            return await self._stream(scope, receive, request, stream)
-        answer = await self._whole(scope, receive, request)
+        async with self._continued(owner, asked.prompt, history) as conversation:
+            request = replace(request, conversation=conversation)
+            if asked.stream:
+                mark = uuid.uuid4().hex
+                stream = TextStream(
+                    send,
+                    lambda text: _data({"text": text, "message_id": mark}),
+                    failure=lambda why: _data({"text": "", "message_id": mark, "error": why}),
+                )
+                return await self._stream(scope, receive, request, stream)
+            answer = await self._whole(scope, receive, request)
         if asked.stream is False:
             event = _data({"text": answer.text, "message_id": uuid.uuid4().hex})
             return await _send_events(send, event, answer.headers)
@@ -308,6 +307,28 @@ class Compat:
                     return str(conversation.id)
         return None
 
+    @contextlib.asynccontextmanager
+    async def _continued(self, owner: str, prompt: str, history: list[Item]) -> AsyncIterator[str]:
+        """The conversation that `history` is the whole of, if it is the latest one; else a new one that begins so."""
+        latest = await self._latest(owner, history)
+        if latest is not None:
+            yield latest
+            return
+        async with self._begun(owner, prompt, history, id=_conversation_of(str(uuid.uuid4()))) as new:
+            yield new
+
+    @contextlib.asynccontextmanager
+    async def _begun(self, owner: str, prompt: str, items: list[Item], *, id: str) -> AsyncIterator[str]:  # noqa: A002
+        """A new conversation that begins with `items`; without a trace where the block fails and adds nothing to it."""
+        title = prompt.strip()[:_TITLE_CHARACTERS]
+        await self._stored(self.store.create_conversation(owner, id, metadata={"title": title}, items=items))
+        try:
+            yield id
+        except (ApiError, ClientGone):
+            if len(await self._stored(self.store.history(owner, id))) == len(items):
+                await self._stored(self.store.delete_conversation(owner, id))
+            raise
+
     async def _stored(self, call: Awaitable[T]) -> T:
         try:
             return await call
@@ -390,11 +411,6 @@ def _fields(body: bytes, kind: bytes) -> dict[str, str]:
         return {name: values[0] for name, values in parse_qs(body.decode("utf-8", "replace"), errors="replace").items()}
     except ValueError as error:
         raise ApiError(400, f"the request body is not a form: {error}", code="invalid_form") from None
-
-
-def _beginning(id: uuid.UUID, prompt: str, history: list[Item]) -> Beginning:  # noqa: A002
-    """The conversation that these clients know by `id`, and others by a title."""
-    return Beginning(_conversation_of(str(id)), {"title": prompt.strip()[:_TITLE_CHARACTERS]}, history)
 
 
 def _conversation_of(given: str) -> str:
