@@ -5,6 +5,7 @@ from typing import Any
 
 import helm_python
 import pytest
+import yaml
 
 from fairlead_operator.errors import RenderError
 from tests.charts.workload import CHART, by_hand
@@ -24,6 +25,12 @@ def test_few_values_are_enough() -> None:
     made = by_hand(GOOD)
     assert made["Deployment"]["spec"]["replicas"] == 1
     assert made["NetworkPolicy"]["spec"]["ingress"][1]["from"][0]["podSelector"]["matchLabels"]
+
+
+def test_the_values_that_the_readme_shows_work() -> None:
+    _, shown, *_ = (CHART / "README.md").read_text(encoding="utf-8").split("```")
+    made = by_hand(yaml.safe_load(shown.removeprefix("yaml\n")), name="qwen")
+    assert {"Deployment", "PersistentVolumeClaim"} <= set(made.kinds)
 
 
 @pytest.mark.parametrize(
