@@ -24,9 +24,10 @@ def header_of(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes:
     return b""
 
 
-async def send_error(send: Send, error: ApiError) -> None:
-    """Send `error` as a whole answer in OpenAI's form."""
-    body = json.dumps(error.envelope(), ensure_ascii=False).encode()
+async def send_error(send: Send, error: ApiError, *, as_detail: bool = False) -> None:
+    """Send `error` as a whole answer in OpenAI's form; `as_detail`: as `{"detail": "<why>"}`, which older clients know."""
+    document = {"detail": error.message} if as_detail else error.envelope()
+    body = json.dumps(document, ensure_ascii=False).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
     headers += [(name.encode(), value.encode()) for name, value in error.headers.items()]
     await send({"type": "http.response.start", "status": error.status, "headers": headers})

@@ -40,4 +40,5 @@ def test_probes_say_that_both_models_can_be_routed(stack: Stack) -> None:
     assert httpx.get(f"{stack.url}/readyz").json() == {
         "status": "ok",
         "models": {"tiny-chat": True, "tiny-embed": True},
+        "store": "ok",
     }

@@ -23,6 +23,8 @@ _OPEN_FOLDER = "/page/"
 _READING = frozenset({"GET", "HEAD"})
 # The one route that browsers call with EventSource, which sends no headers.
 _EVENT_SOURCE_PATH = "/chat/stream"
+# Its clients read `{"detail": ...}` of every failure.
+_DETAIL_FOLDER = "/v1/code/"
 # Names come from clients and are quoted in messages.
 _LONGEST_QUOTED = 100
 
@@ -147,7 +149,8 @@ class Authentication:
                 secret = _secret(scope)
                 caller = self._ring.find(secret)
                 if caller is None:
-                    await send_error(send, _refusal(scope, secret))
+                    as_detail = scope["path"].startswith(_DETAIL_FOLDER)
+                    await send_error(send, _refusal(scope, secret), as_detail=as_detail)
                     return
                 scope[CALLER] = caller
         await self._application(scope, receive, send)

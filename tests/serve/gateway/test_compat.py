@@ -24,6 +24,7 @@ from tests.serve.gateway.world import Running, World, backend, until
 
 GENERATE, CODE_CHAT = "/v1/code/generate", "/v1/code/chat_stream"
 NEW_MESSAGE, GET_MESSAGES = "/chat/new/message/", "/chat/get/messages/"
+FORM = "application/x-www-form-urlencoded"
 SOON = 0.02
 PIECES = ("Grüße", " 世", "界 👩‍🚀")
 TEXT = "".join(PIECES)
@@ -104,7 +105,13 @@ def data_of(body: bytes) -> list[Any]:
 
 
 @pytest.mark.parametrize(
-    "form", [{"data": {"prompt": "Hällo 世界 & =+"}}, {"files": {"prompt": (None, "Hällo 世界 & =+")}}]
+    "form",
+    [
+        {"data": {"prompt": "Hällo 世界 & =+"}},
+        {"files": {"prompt": (None, "Hällo 世界 & =+")}},
+        # As `curl -d` sends it: nothing is escaped that nobody escaped.
+        {"data": "prompt=Hällo 世界 %26 %3D%2B".encode(), "headers": {"content-type": FORM}},
+    ],
 )
 async def test_a_form_is_answered_whole(world: World, form: Any) -> None:
     gateway, upstream = await serving(world, Answering(*PIECES, reasoning=["Hm."]))

@@ -222,6 +222,35 @@ async def test_no_body_breaks_a_route(
     assert (turn.status, turn.json["status"]) == (200, "completed")
 
 
+DEEP: Any = []
+for _ in range(300):
+    DEEP = [DEEP]
+
+
+@pytest.mark.parametrize(
+    ("route", "body", "status"),
+    [
+        (RESPONSES, {"input": [{"type": "reasoning", "content": DEEP}]}, 400),
+        (RESPONSES, {"input": "hi", "tools": [{"type": "function", "parameters": DEEP}]}, 400),
+        (
+            f"{CONVERSATIONS}/CONVERSATION/items",
+            {"items": [{"role": "user", "content": [{"type": "a", "b": DEEP}]}]},
+            400,
+        ),
+        (RESPONSES, {"input": "hi", "model": "hosted", "text": {"format": {"name": "n"}}}, 200),
+    ],
+)
+async def test_what_broke_a_route_once_does_not_again(
+    world: World, tmp_path: Path, route: str, body: Any, status: int
+) -> None:
+    alice, _ = await tenants(world, tmp_path)
+    ids = await alice.ids()
+    answer = await alice.post(filled(route, ids), body)
+    check(route, answer)
+    assert answer.status == status
+    assert await alice.everything() == 2
+
+
 # --- what is documented ----------------------------------------------------------------------------------
 
 CHECKS: list[CheckFunction] = [

@@ -55,7 +55,8 @@ class Echo:
         await exchange.send(END_OF_CHUNKS)
 
 
-Kind = Literal["add", "turn", "stream", "leave", "describe", "delete item", "delete"]
+Kind = Literal["add", "turn", "stream", "background", "leave", "describe", "delete item", "delete"]
+TURNS: tuple[Kind, ...] = ("turn", "stream", "background")
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,8 @@ class Participant:
                 return _done(call, await self._ask("DELETE", path))
             case "leave":
                 return await self._leave(call, f"leave {name}")
+            case "background":
+                return await self._background(call, name)
         return await self._turn(call, name)
 
     async def _turn(self, call: Call, question: str) -> Done:
@@ -142,6 +145,17 @@ class Participant:
         done = _done(call, answer, (question, f"re: {question}"))
         if done.status == 200:
             done.response = _last_event(answer.body)["response"] if streaming else answer.json
+        return done
+
+    async def _background(self, call: Call, question: str) -> Done:
+        """Ask, and look at the answer until its end."""
+        body = {"input": question, "conversation": self._talk.id, "background": True}
+        answer = await self._ask("POST", RESPONSES, body)
+        done = _done(call, answer, (question, f"re: {question}"))
+        if done.status == 200:
+            seen = await self._ask("GET", f"{RESPONSES}/{answer.json['id']}?stream=true")
+            assert seen.status in {200, 404}
+            done.response = _last_event(seen.body)["response"] if seen.status == 200 else answer.json
         return done
 
     async def _leave(self, call: Call, question: str) -> Done:
@@ -216,7 +230,7 @@ def check_items(talk: Talk, items: Sequence[Any]) -> list[Done]:
     beginning = [text for index, text in enumerate(BEGINNING) if index not in deleted]
     assert texts[: len(beginning)] == beginning
     rest = texts[len(beginning) :]
-    calls = sorted(talk.worked("add", "turn", "stream", "leave"), key=lambda done: rest.index(done.said[0]))
+    calls = sorted(talk.worked("add", "leave", *TURNS), key=lambda done: rest.index(done.said[0]))
     assert rest == [text for done in calls for text in done.said]
     for earlier, later in itertools.combinations(calls, 2):
         assert earlier.began < later.ended
@@ -230,7 +244,7 @@ def check_items(talk: Talk, items: Sequence[Any]) -> list[Done]:
 def check_histories(talk: Talk, calls: Sequence[Done], histories: dict[str, list[str]]) -> None:
     """What the engine was told each time is a beginning of the conversation that ends with a whole call."""
     whole = [tuple(text for done in calls[:count] for text in done.said) for count in range(len(calls) + 1)]
-    for done in talk.worked("turn", "stream", "leave"):
+    for done in talk.worked("leave", *TURNS):
         *told, question = histories[done.said[0]]
         assert question == done.said[0]
         assert tuple(text for text in told if text not in BEGINNING) in whole
@@ -256,7 +270,7 @@ async def check(client: Client, talk: Talk, echo: Echo) -> None:
     """Fails where the calls, made one after the other, could not have left what there is."""
     found = await client.get(talk.path)
     assert found.status == (404 if talk.worked("delete") else 200)
-    kept = [done for done in talk.worked("turn", "stream") if done.call.store]
+    kept = [done for done in talk.worked(*TURNS) if done.call.store or done.call.kind == "background"]
     if found.status == 404:
         check_deleted(talk)
         for done in kept:
@@ -274,7 +288,7 @@ async def check(client: Client, talk: Talk, echo: Echo) -> None:
         assert response["status"] == "completed"
 
 
-KINDS: tuple[Kind, ...] = ("add", "turn", "stream", "leave", "describe", "delete item")
+KINDS: tuple[Kind, ...] = ("add", *TURNS, "leave", "describe", "delete item")
 CALLS = st.builds(
     Call,
     kind=st.sampled_from(KINDS),
@@ -284,7 +298,7 @@ CALLS = st.builds(
 )
 DELETING = (
     (Call("describe"), Call("delete"), Call("add"), Call("turn")),
-    (Call("turn"), Call("delete"), Call("stream")),
+    (Call("turn"), Call("delete"), Call("stream"), Call("background")),
 )
 CLIENTS = st.lists(st.lists(CALLS, min_size=1, max_size=5), min_size=2, max_size=5)
 
@@ -298,7 +312,7 @@ async def echoing(world: World, database: str) -> tuple[Running, Echo]:
 
 @given(plans=CLIENTS, deleting=st.sampled_from([False, False, True]))
 @settings(
-    max_examples=60,
+    max_examples=50,
     derandomize=True,
     database=None,
     deadline=None,

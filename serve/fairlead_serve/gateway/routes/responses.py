@@ -98,8 +98,8 @@ class CreateResponse:
         if request.background:
             broadcast = self._background.start(turn, scope)
             if request.stream:
-                stream = broadcast.follow(quiet_seconds=self._times.keep_alive_comment_seconds)
-                await _streaming(stream, headers)(scope, receive, send)
+                events = broadcast.follow(quiet_seconds=self._times.keep_alive_comment_seconds)
+                await _streaming(events, headers)(scope, receive, send)
             else:
                 await send_json(send, turn.body, headers)
         elif request.stream:
