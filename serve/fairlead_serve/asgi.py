@@ -25,7 +25,7 @@ def header_of(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes:
 
 
 async def send_error(send: Send, error: ApiError, *, as_detail: bool = False) -> None:
-    """Send `error` as a whole answer in OpenAI's form; `as_detail`: as `{"detail": "<why>"}`, which older clients know."""
+    """Send `error` as a whole answer in OpenAI's form; `as_detail`: as `{"detail": "<why>"}`, for older clients."""
     document = {"detail": error.message} if as_detail else error.envelope()
     body = json.dumps(document, ensure_ascii=False).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
