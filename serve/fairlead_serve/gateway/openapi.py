@@ -32,11 +32,7 @@ class Detail(BaseModel):
 
 # Any status but those that a route names: each can also be refused for its key, its limits or its size.
 ERRORS: dict[int | str, dict[str, Any]] = {"default": {"model": Error, "description": "Why there is no answer"}}
-# Those clients bring no keys: what is said to who has none is for others.
-DETAILS: dict[int | str, dict[str, Any]] = {
-    "default": {"model": Detail, "description": "Why there is no answer"},
-    401: {"model": Error, "description": "A key is needed"},
-}
+DETAILS: dict[int | str, dict[str, Any]] = {"default": {"model": Detail, "description": "Why there is no answer"}}
 
 
 def answers(*kinds: str, description: str = "Successful Response") -> dict[int | str, dict[str, Any]]:

@@ -195,6 +195,7 @@ class Turn:
         """The stream has ended: of a chat completion the last event of the response is made here."""
         if not self._final:
             for event in self._chat.end():
+                self._transcript.feed(event)
                 await self._pass_on(event)
 
     async def _take_data(self, data: bytes) -> None:

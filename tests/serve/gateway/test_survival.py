@@ -33,6 +33,8 @@ LATER_SECONDS = 3600
 # How long a route may take to say that the database is away, on a machine that is busy.
 SOON_SECONDS = 5
 PATIENCE_SECONDS = 30
+# Calls that were acknowledged, until all writers are in the middle of something.
+ENOUGH = 40
 
 
 class Engine:
@@ -267,10 +269,6 @@ async def test_a_kill_leaves_whole_turns_and_no_half_ones(world: World, tmp_path
         before = await after.said(conversation)
         await after.goes_on(conversation)
         assert texts(upstream.requests[-1]) == [*before, "more"]
-
-
-# Until all writers are in the middle of something.
-ENOUGH = 40
 
 
 async def test_a_conversation_whose_id_was_told_outlives_a_kill(world: World, tmp_path: Path, database: str) -> None:

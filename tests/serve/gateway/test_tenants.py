@@ -255,7 +255,8 @@ async def test_a_revoked_key_opens_nothing_and_another_of_its_name_finds_nothing
             pass
     for probe in PROBES:
         answer = await probe.send(world, town.running, town.alice.key, town.alice.ids)
-        assert (answer.status, answer.error["code"]) == (401, "invalid_api_key")
+        assert answer.status == 401
+        assert "wrong, or has been revoked" in answer.body.decode()
         answer = await probe.send(world, town.running, secret, town.alice.ids)
         assert answer.status == 404
     again = Tenant(world, town.running, secret)
