@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from fairlead_serve.gateway.auth import Caller
 
@@ -15,8 +15,7 @@ End = Callable[[int], None]
 """Ends a request that took so many tokens, at once or in the background; never waits."""
 
 
-@dataclass(frozen=True)
-class Window:
+class Window(NamedTuple):
     """A sliding window counter: what the running minute has counted (`current`), and the one before (`previous`).
 
     The one before counts by as much of it as the last 60 s reach into it, as if it had been spread evenly. Two numbers
@@ -47,8 +46,7 @@ class Window:
         return self.left if self.previous else 0.0
 
 
-@dataclass(frozen=True)
-class Standing:
+class Standing(NamedTuple):
     """What a caller has used, with the request at hand unless `full` names the limit that refuses it.
 
     `end` is to be called once for a request that was not refused.

@@ -6,8 +6,7 @@ request may overdraw, and the next ones wait until the window has moved on.
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from fairlead_serve.errors import ApiError, ConfigurationError
 from fairlead_serve.gateway.auth import Caller
@@ -71,8 +70,7 @@ class Grant:
             end(self._tokens)
 
 
-@dataclass(frozen=True)
-class _Rate:
+class _Rate(NamedTuple):
     """One limit a minute and how much of it is used. `unit`: as OpenAI's headers have it."""
 
     unit: Literal["requests", "tokens"]

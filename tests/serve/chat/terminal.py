@@ -20,8 +20,10 @@ _ROWS, _COLUMNS = 24, 80
 _SEQUENCE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 # The command, with the terminal for its own, so that Ctrl-C is a signal to it.
 _MAIN = """
-import fcntl, termios
+import fcntl, signal, termios
 from fairlead_serve.cli import main
+# Whoever runs the tests in the background has it ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 main()
 """
