@@ -106,10 +106,6 @@ class Turn:
         self.id = new_id("resp")
         self.body = self._skeleton("queued" if request.background else "in_progress")
 
-    @property
-    def request(self) -> TurnRequest:
-        return self._request
-
     async def open(self, caller: Caller) -> Headers:
         """Let the turn of `caller` in, and make the response known to the store, if it is to be kept.
 
