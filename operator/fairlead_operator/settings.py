@@ -78,7 +78,7 @@ class Access(_Group):
 
     enabled: bool = Field(default=True, description="Make NetworkPolicies.")
     gateway: Peers = Field(default=_component("gateway"), description="The gateway: the engines' HTTP port.")
-    operator: Peers = Field(default=_component("operator"), description="The operator: the same port.")
+    operator: Peers = Field(default=_component("operator"), description="The operator: the port of the status.")
     prometheus: Peers = Field(default=(), description="Prometheus: the port of metrics.")
     kuberay: Peers = Field(default=(), description="KubeRay's operator: the dashboard of a Ray cluster.")
 

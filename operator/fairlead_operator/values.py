@@ -2,7 +2,8 @@
 
 What makes a new pod and what does not is decided here and in the chart: an engine's Model file holds only what the
 engine itself does, so that scaling, limits, fallbacks and routing never restart one. Defaults are left out of the
-file: to spell one out changes nothing.
+file: to spell one out changes nothing. The LoRA adapters of a Standalone engine come and go while it runs, and are not
+in its file either.
 """
 
 import re
@@ -61,6 +62,8 @@ def engine_file(model: Model) -> str:
     if not spec.get("engine"):
         spec.pop("engine", None)
     spec["model"]["uri"] = _mounted(model.spec.model.uri)
+    if "lora" in spec and model.spec.cluster == "Standalone":
+        spec["lora"].pop("adapters", None)
     for adapter in spec.get("lora", {}).get("adapters", ()):
         adapter["uri"] = _mounted(adapter["uri"])
     document = {
@@ -70,6 +73,14 @@ def engine_file(model: Model) -> str:
         "spec": {**spec, "limits": _NO_LIMITS},
     }
     return yaml.safe_dump(document, allow_unicode=True, width=120)
+
+
+def adapters(model: Model) -> list[dict[str, str]]:
+    """The adapters, as name and uri each, that the engines of a Standalone Model should have loaded."""
+    lora = model.spec.lora
+    if lora is None or model.spec.cluster != "Standalone":
+        return []
+    return [{"name": adapter.name, "uri": _mounted(adapter.uri)} for adapter in lora.adapters]
 
 
 def gpus_per_pod(model: Model, profile: ResourceProfile | None) -> int:

@@ -113,12 +113,13 @@ def test_a_drain_does_not_wait_for_an_engine_that_does_not_answer() -> None:
 def test_engines_answer_the_gateway_the_operator_and_prometheus_alone() -> None:
     spec = workload(model())["NetworkPolicy"]["spec"]
     assert spec["policyTypes"] == ["Ingress"]
-    own, clients, prometheus = spec["ingress"]
+    own, *others = spec["ingress"]
     assert own == {"from": [{"podSelector": spec["podSelector"]}]}
-    assert [peer["podSelector"]["matchLabels"]["app.kubernetes.io/component"] for peer in clients["from"]] == [
-        "gateway", "operator",
-    ]  # fmt: skip
-    assert [port["port"] for port in clients["ports"]] == ["http"]
+    for rule, component, port in zip(others[:2], ("gateway", "operator"), ("http", "status"), strict=True):
+        (peer,) = rule["from"]
+        assert peer["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == component
+        assert rule["ports"] == [{"port": port, "protocol": "TCP"}]
+    (prometheus,) = others[2:]
     assert [port["port"] for port in prometheus["ports"]] == ["metrics"]
 
 
@@ -131,7 +132,7 @@ def test_whoever_is_not_named_does_not_reach_an_engine() -> None:
 
 def test_only_kuberay_reaches_the_dashboard_of_a_head() -> None:
     access = Access.model_validate({"kuberay": [{"namespaceSelector": {"matchLabels": {"name": "kuberay"}}}]})
-    for cluster, expected in (("Standalone", 2), ("KubeRay", 3)):
+    for cluster, expected in (("Standalone", 3), ("KubeRay", 3)):
         rules = workload(model(cluster=cluster), with_settings(access=access))["NetworkPolicy"]["spec"]["ingress"]
         assert len(rules) == expected
     assert rules[-1]["ports"] == [{"port": "dashboard", "protocol": "TCP"}]
@@ -141,7 +142,8 @@ def test_metrics_are_scraped_where_prometheus_looks() -> None:
     monitor = workload(model())["PodMonitor"]
     assert monitor["metadata"]["labels"]["release"] == "prometheus"
     assert monitor["spec"]["selector"]["matchLabels"].items() <= workload(model()).pod["metadata"]["labels"].items()
-    assert [port["name"] for port in workload(model()).container["ports"]] == ["http", "metrics"]
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    assert endpoint["port"] in [port["name"] for port in workload(model()).container["ports"]]
     assert "PodMonitor" not in workload(model(), OperatorSettings(images=SETTINGS.images))
 
 

@@ -34,7 +34,7 @@ NEW_PODS: list[tuple[str, Any]] = [
     ("parallelism", {"tensor": 2}),
     ("cache", {}),
     ("cache", {"claimName": "weights"}),
-    ("lora", {"adapters": [{"name": "sql", "uri": "hf://org/lora"}]}),
+    ("lora", {"maxRank": 64}),
     ("startup_timeout_seconds", 60),
     ("drain_timeout_seconds", 60),
     ("priority_class_name", "high"),
@@ -91,6 +91,22 @@ def test_other_bounds_of_the_scaling_make_no_new_pods(cluster: str) -> None:
 
 def test_scaling_makes_no_new_pods_of_a_deployment() -> None:
     assert workload(changed()).revision == workload(changed(scaling={"maxReplicas": 4})).revision
+
+
+def test_adapters_come_and_go_on_running_engines_of_a_deployment() -> None:
+    lora = {"adapters": [{"name": "sql", "uri": "hf://org/lora"}]}
+    assert workload(changed(lora={})).revision == workload(changed(lora=lora)).revision
+    assert workload(changed(**KUBERAY, lora={})).revision != workload(changed(**KUBERAY, lora=lora)).revision
+
+
+def test_another_model_file_is_another_config_map_that_nobody_changes() -> None:
+    before, after = workload(changed()), workload(changed(engine={"maxModelLen": 4096}))
+    names = {made["ConfigMap"]["metadata"]["name"] for made in (before, after)}
+    assert len(names) == 2
+    for made in (before, after):
+        (volume,) = [volume for volume in made.pod["spec"]["volumes"] if volume["name"] == "config"]
+        assert volume["configMap"]["name"] == made["ConfigMap"]["metadata"]["name"]
+        assert made["ConfigMap"]["immutable"] is True
 
 
 def test_a_larger_cache_makes_no_new_pods() -> None:

@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from fairlead_operator.errors import SpecError
 from fairlead_operator.settings import Images, OperatorSettings
-from fairlead_operator.values import chart_values, engine_file, gpus_per_pod, times
+from fairlead_operator.values import adapters, chart_values, engine_file, gpus_per_pod, times
 from fairlead_serve.engine.arguments import engine_arguments
 from fairlead_serve.model import Model, load_all, parse
 from tests.operator import samples
@@ -67,9 +68,21 @@ def test_a_claim_is_a_directory_for_the_engine(tmp_path: Path) -> None:
     written = model(model={"uri": "pvc://weights/llama/8b"}, lora=lora)
     found = read(engine_file(written), tmp_path)
     assert found.spec.model.uri == "file:///var/lib/fairlead/claims/weights/llama/8b"
-    assert found.spec.lora is not None
-    assert found.spec.lora.adapters[0].uri == "file:///var/lib/fairlead/claims/adapters/sql"
+    assert adapters(written) == [{"name": "sql", "uri": "file:///var/lib/fairlead/claims/adapters/sql"}]
     assert chart_values(written, SETTINGS)["claims"] == ["adapters", "weights"]
+
+
+def test_adapters_of_a_standalone_engine_are_not_in_its_file(tmp_path: Path) -> None:
+    lora = {"maxRank": 64, "adapters": [{"name": "sql", "uri": "hf://org/lora"}]}
+    standalone, kuberay = model(lora=lora), model(lora=lora, cluster="KubeRay")
+    found = read(engine_file(standalone), tmp_path).spec.lora
+    assert found is not None
+    assert (found.max_rank, found.adapters) == (64, ())
+    assert engine_file(standalone) == engine_file(model(lora={"maxRank": 64}))
+    loaded = parse(yaml.safe_load(engine_file(kuberay)), source="test").spec.lora
+    assert loaded is not None
+    assert [adapter.name for adapter in loaded.adapters] == ["sql"]
+    assert adapters(kuberay) == []
 
 
 def test_lora_without_adapters_is_still_lora(tmp_path: Path) -> None:

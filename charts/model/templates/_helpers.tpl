@@ -6,7 +6,13 @@ a pod of KubeRay, which shortens its own. Labels take 63. Names are quoted where
 for truth values.
 */}}
 {{- define "model.name" -}}{{ .Release.Name }}{{- end }}
-{{- define "model.configMap" -}}{{ .Release.Name }}-model{{- end }}
+{{/*
+Called by what is in it: another Model file is another ConfigMap, and an engine of before that starts anew during an
+update still finds its own. It also makes the new pods.
+*/}}
+{{- define "model.configMap" -}}
+{{ .Release.Name }}-model-{{ print .Values.cluster (trim .Values.model) (.Files.Get "files/probe.py") | sha256sum | trunc 8 }}
+{{- end }}
 {{- define "model.serviceAccount" -}}{{ .Release.Name }}-engine{{- end }}
 {{- define "model.claim" -}}{{ .Values.cache.claimName | default (printf "%s-cache" .Release.Name) }}{{- end }}
 
@@ -76,7 +82,10 @@ twice cannot be applied. The RAY_ ones are read by Ray when KubeRay starts it; a
   (dict "name" "FAIRLEAD_CACHE_DIR" "value" "/var/cache/fairlead")
   (dict "name" "FAIRLEAD_CLAIMS_DIR" "value" "/var/lib/fairlead/claims") -}}
 {{- if eq .Values.cluster "Standalone" -}}
-{{- $own = append $own (dict "name" "FAIRLEAD_METRICS_PORT" "value" "8080") -}}
+{{- $own = concat $own (list
+  (dict "name" "FAIRLEAD_METRICS_PORT" "value" "8080")
+  (dict "name" "FAIRLEAD_STATUS_PORT" "value" "8090")
+  (dict "name" "FAIRLEAD_TERMINATION_LOG" "value" "/dev/termination-log")) -}}
 {{- else -}}
 {{- $own = concat $own (list
   (dict "name" "RAY_SERVE_ENABLE_HA_PROXY" "value" "1")
