@@ -11,7 +11,8 @@ Called by what is in it: another Model file is another ConfigMap, and an engine 
 update still finds its own. It also makes the new pods.
 */}}
 {{- define "model.configMap" -}}
-{{ .Release.Name }}-model-{{ print .Values.cluster (trim .Values.model) (.Files.Get "files/probe.py") | sha256sum | trunc 8 }}
+{{- $file := ternary (trim .Values.model) "" (eq .Values.cluster "Standalone") -}}
+{{ .Release.Name }}-model-{{ print .Values.cluster $file (.Files.Get "files/probe.py") | sha256sum | trunc 8 }}
 {{- end }}
 {{- define "model.serviceAccount" -}}{{ .Release.Name }}-engine{{- end }}
 {{- define "model.claim" -}}{{ .Values.cache.claimName | default (printf "%s-cache" .Release.Name) }}{{- end }}

@@ -1,0 +1,77 @@
+"""Whether an object in the cluster still is what was applied. Pure.
+
+The API server adds defaults, and others may add fields and entries of their own: neither is a difference, since
+server-side apply leaves both alone. What was applied and reads otherwise now is one.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from fairlead_operator.quantities import number
+
+# By what Kubernetes tells the entries of a list apart, where server-side apply merges it. All other lists belong to
+# whoever applied them, as a whole.
+_KEYS: Mapping[str, tuple[str, ...]] = {
+    "containers": ("name",),
+    "initContainers": ("name",),
+    "env": ("name",),
+    "ports": ("name", "port", "containerPort", "protocol"),
+    "volumes": ("name",),
+    "volumeMounts": ("mountPath",),
+    "imagePullSecrets": ("name",),
+    "ownerReferences": ("uid",),
+}
+_QUANTITIES = frozenset({"limits", "requests"})
+
+
+def differences(applied: Any, found: Any, path: str = "") -> Iterator[str]:
+    """The places, as `spec.replicas`, at which `found` does not say what `applied` says."""
+    if _is_empty(applied) and _is_empty(found):
+        return
+    if isinstance(applied, Mapping) and isinstance(found, Mapping):
+        yield from _in_mapping(applied, found, path)
+    elif isinstance(applied, list) and isinstance(found, list):
+        yield from _in_list(applied, found, path)
+    elif not (applied == found and isinstance(applied, bool) == isinstance(found, bool)):
+        yield path
+
+
+def _in_mapping(applied: Mapping[str, Any], found: Mapping[str, Any], path: str) -> Iterator[str]:
+    quantities = path.rpartition(".")[2] in _QUANTITIES
+    for name, value in applied.items():
+        inner = f"{path}.{name}" if path else name
+        if (quantities or name == "sizeLimit") and _same_amount(value, found.get(name)):
+            continue
+        yield from differences(value, found.get(name), inner)
+
+
+def _in_list(applied: Sequence[Any], found: Sequence[Any], path: str) -> Iterator[str]:
+    keys = _KEYS.get(path.rpartition(".")[2], ())
+    if keys and all(isinstance(item, Mapping) for item in (*applied, *found)):
+        for item in applied:
+            # A key that was not given was not applied: the server knows its default.
+            given = [key for key in keys if key in item]
+            same = [other for other in found if all(other.get(key) == item[key] for key in given)]
+            place = f"{path}[{item.get(keys[0], '')}]"
+            if same:
+                yield from differences(item, same[0], place)
+            else:
+                yield place
+    elif len(applied) != len(found):
+        yield path
+    else:
+        for index, (item, other) in enumerate(zip(applied, found, strict=True)):
+            yield from differences(item, other, f"{path}[{index}]")
+
+
+def _is_empty(value: Any) -> bool:
+    """What the API server does not store, or stores as nothing: an empty list is as good as none."""
+    return value is None or (isinstance(value, (Mapping, list, str)) and not value)
+
+
+def _same_amount(one: object, other: object) -> bool:
+    """`1000m` is `1`, and the API server writes it so."""
+    try:
+        return number(str(one)) == number(str(other))
+    except ValueError:
+        return False

@@ -1,0 +1,72 @@
+"""What is: everything that a plan for one Model is made from. Pure values."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from fairlead_operator.conditions import SpecReason
+from fairlead_operator.engines import EngineStatus
+from fairlead_operator.ownership import is_owned
+from fairlead_operator.pods import PodFailure
+from fairlead_operator.render import Manifest
+from fairlead_operator.revisions import WORKLOADS
+from fairlead_operator.workload import engine_pods
+from fairlead_serve.model import Model
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What only the cluster can say against a specification. One that `blocks` lets nothing be applied."""
+
+    reason: SpecReason
+    message: str
+    blocks: bool = True
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a Model asks for: the objects rendered for it, not yet with an owner, and the revision of its engines.
+
+    `adapters`: what its engines should have loaded, name and uri each.
+    """
+
+    model: Model
+    objects: Sequence[Manifest]
+    revision: str
+    adapters: Sequence[Mapping[str, str]] = ()
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What there is of one Model at one moment.
+
+    `model` is the object in the cluster and `children` the objects that bear its label, pods and RayClusters included.
+    `strangers` bear the name of a wanted object and not its label. `failures` are those of the engines' pods, `engines`
+    what the engines say of themselves, by the name of their pod.
+    """
+
+    model: Manifest
+    children: Sequence[Manifest] = ()
+    strangers: Sequence[Manifest] = ()
+    warnings: Sequence[Manifest] = ()
+    failures: Sequence[PodFailure] = ()
+    engines: Mapping[str, EngineStatus] = field(default_factory=dict)
+    problems: Sequence[Problem] = ()
+
+    @property
+    def name(self) -> str:
+        """That of the Model."""
+        return str(self.model["metadata"]["name"])
+
+    def of_kind(self, *kinds: str) -> list[Manifest]:
+        """The children of some kinds."""
+        return [child for child in self.children if child["kind"] in kinds]
+
+    @property
+    def workload(self) -> Manifest | None:
+        """The Deployment or RayService that is ours."""
+        return next((one for one in self.of_kind(*WORKLOADS) if is_owned(one, self.model)), None)
+
+    @property
+    def pods(self) -> list[Manifest]:
+        """The pods of engines that are not leaving."""
+        return engine_pods(self.of_kind("Pod"))

@@ -1,0 +1,188 @@
+"""From what a Model asks for and what there is to what is to be done. Pure: every rule is a case of a table test."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from fairlead_operator.conditions import SpecReason
+from fairlead_operator.drift import differences
+from fairlead_operator.observed import Observed, Problem, Wanted
+from fairlead_operator.ownership import applied_hash, identity, is_owned, owner_of, stamped
+from fairlead_operator.pods import engine_status, is_ready, revision_of, worst
+from fairlead_operator.render import Manifest
+from fairlead_operator.revisions import RETRY, WORKLOADS, manifest_of
+from fairlead_operator.revisions import revision_of as recorded
+from fairlead_operator.rollout import Health, Policy, Rollout, decide
+from fairlead_operator.workload import Workload, outdated_clusters, with_revision, workload_of
+
+# What the operator makes, and so what it may find to be no longer wanted. The rest that bears a Model's label is made
+# by others: pods and RayClusters by their controllers.
+_OURS = frozenset(
+    {
+        "ServiceAccount", "ConfigMap", "PersistentVolumeClaim", "NetworkPolicy", "Service", "PodDisruptionBudget",
+        "ControllerRevision", "PodMonitor", *WORKLOADS,
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done for one Model, in this order, and what it was made from.
+
+    `scale`: the number of engines to set where no autoscaler keeps it within its bounds. `drifted`: the places at which
+    somebody else changed what was applied, as `Deployment spec.replicas`.
+    """
+
+    apply: Sequence[Manifest] = ()
+    delete: Sequence[Manifest] = ()
+    scale: int | None = None
+    drifted: Sequence[str] = ()
+    rollout: Rollout | None = None
+    workload: Workload = field(default_factory=Workload)
+    problems: Sequence[Problem] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the cluster is as it should be."""
+        return not (self.apply or self.delete or self.scale is not None)
+
+
+def make_plan(wanted: Wanted | None, seen: Observed, *, now: datetime) -> Plan:
+    """What to do. `wanted` is None where the specification cannot be rendered: then nothing is touched."""
+    workload = workload_of(seen.workload, seen.of_kind("Pod"), seen.of_kind("RayCluster"))
+    if wanted is None:
+        return Plan(workload=workload, problems=seen.problems)
+    rollout = _rollout(wanted, seen, workload, now)
+    objects = list(_objects(wanted, seen, rollout))
+    problems = [*seen.problems, *_conflicts(objects, seen)]
+    if any(problem.blocks for problem in problems):
+        return Plan(workload=workload, rollout=rollout, problems=problems)
+    apply, drifted = _to_apply(objects, seen)
+    return Plan(
+        apply=apply,
+        delete=[*_superfluous(objects, seen, rollout), *_outdated(objects, seen)],
+        scale=_scale(wanted, seen),
+        drifted=drifted,
+        rollout=rollout,
+        workload=workload,
+        problems=problems,
+    )
+
+
+def _rollout(wanted: Wanted, seen: Observed, workload: Workload, now: datetime) -> Rollout | None:
+    if not any(manifest["kind"] in WORKLOADS for manifest in wanted.objects):
+        return None
+    strategy = wanted.model.spec.rollout_strategy
+    policy = Policy(
+        rollback=strategy.on_failure == "Rollback",
+        deadline_seconds=strategy.progress_deadline_seconds,
+        attempt=(seen.model["metadata"].get("annotations") or {}).get(RETRY, ""),
+    )
+    known = [recorded(manifest) for manifest in seen.of_kind("ControllerRevision") if is_owned(manifest, seen.model)]
+    health = _health(seen, wanted.revision)
+    return decide((wanted.revision, wanted.objects), known, workload, health, policy, now=now)
+
+
+def _health(seen: Observed, revision: str) -> Health:
+    """How the engines of `revision` are. The pods of a RayService do not say which they are, so all of them count."""
+    pods = [pod for pod in seen.pods if revision_of(pod) in ("", revision)]
+    names = {pod["metadata"]["name"] for pod in pods}
+    failure = worst([one for one in seen.failures if one.pod in names])
+    unready = 0 if any(map(is_ready, pods)) else max(map(_restarts, pods), default=0)
+    return Health(f"{failure.reason}: {failure.message}" if failure else "", unready)
+
+
+def _restarts(pod: Manifest) -> int:
+    return int(engine_status(pod).get("restartCount", 0))
+
+
+def _objects(wanted: Wanted, seen: Observed, rollout: Rollout | None) -> Iterator[Manifest]:
+    """All that should be there, as it is to be applied."""
+    if rollout is None:
+        for manifest in wanted.objects:
+            yield stamped(manifest, seen.model)
+        return
+    target = rollout.target
+    manifests = wanted.objects if target.name == wanted.revision else target.within(wanted.objects)
+    records = [manifest_of(revision, seen.name) for revision in rollout.revisions]
+    # The record goes first: a workload without one could not be told from a failed attempt.
+    for manifest in (*records, *manifests):
+        marked = with_revision(manifest, target.name) if manifest["kind"] in WORKLOADS else manifest
+        yield stamped(marked, seen.model)
+
+
+def _conflicts(objects: Sequence[Manifest], seen: Observed) -> Iterator[Problem]:
+    found = {identity(manifest): manifest for manifest in (*seen.children, *seen.strangers)}
+    for manifest in objects:
+        other = found.get(identity(manifest))
+        if other is not None and not is_owned(other, seen.model):
+            kind, name = identity(manifest)
+            message = (
+                f"the {kind} {name} is there already and belongs to {owner_of(other)}; "
+                "delete it, or give the Model another name"
+            )
+            yield Problem(SpecReason.NAME_CONFLICT, message)
+
+
+def _to_apply(objects: Sequence[Manifest], seen: Observed) -> tuple[list[Manifest], list[str]]:
+    found = {identity(manifest): manifest for manifest in seen.children}
+    apply, drifted = [], []
+    for manifest in objects:
+        other = found.get(identity(manifest))
+        if other is None or applied_hash(other) != applied_hash(manifest):
+            apply.append(manifest)
+        elif places := list(differences(manifest, other)):
+            apply.append(manifest)
+            drifted += [f"{manifest['kind']} {place}" for place in places]
+    return apply, drifted
+
+
+def _superfluous(objects: Sequence[Manifest], seen: Observed, rollout: Rollout | None) -> list[Manifest]:
+    wanted = {identity(manifest) for manifest in objects}
+    # An engine of before that starts anew reads its file again.
+    in_use = {*_mounted_config_maps(seen.of_kind("Pod")), *_kept_config_maps(rollout)}
+    return [
+        child
+        for child in seen.children
+        if child["kind"] in _OURS
+        and identity(child) not in wanted
+        and _has_owner(child, seen.model)
+        and not child["metadata"].get("deletionTimestamp")
+        and not (child["kind"] == "ConfigMap" and child["metadata"]["name"] in in_use)
+    ]
+
+
+def _has_owner(manifest: Manifest, model: Manifest) -> bool:
+    """Without an owner an object outlives the Model, and so it does what the Model no longer asks for."""
+    return bool(manifest["metadata"].get("ownerReferences")) and is_owned(manifest, model)
+
+
+def _kept_config_maps(rollout: Rollout | None) -> Iterator[str]:
+    for revision in rollout.revisions if rollout else ():
+        for manifest in revision.config_maps:
+            yield manifest["metadata"]["name"]
+
+
+def _mounted_config_maps(pods: Iterable[Manifest]) -> Iterator[str]:
+    for pod in pods:
+        for volume in pod.get("spec", {}).get("volumes", ()):
+            if "configMap" in volume:
+                yield volume["configMap"].get("name", "")
+
+
+def _outdated(objects: Sequence[Manifest], seen: Observed) -> list[Manifest]:
+    services = [manifest for manifest in objects if manifest["kind"] == "RayService"]
+    # Only once KubeRay has been told of the new pods, or it would make the old ones again.
+    if not services or seen.workload is None or any(differences(services[0]["spec"], seen.workload["spec"])):
+        return []
+    return outdated_clusters(services[0], seen.of_kind("RayCluster"))
+
+
+def _scale(wanted: Wanted, seen: Observed) -> int | None:
+    """Where the number of engines is an autoscaler's, only its bounds are kept."""
+    scaling, workload = wanted.model.spec.scaling, seen.workload
+    if scaling is None or wanted.model.spec.suspend or workload is None or workload["kind"] != "Deployment":
+        return None
+    replicas = int(workload["spec"].get("replicas", 1))
+    bounded = min(max(replicas, scaling.min_replicas), scaling.max_replicas)
+    return bounded if bounded != replicas else None

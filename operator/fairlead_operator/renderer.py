@@ -1,0 +1,62 @@
+"""From the Model in the cluster to what it asks for: read, valued, rendered. Pure, but it remembers the last ones."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+from fairlead_operator.conditions import SpecReason
+from fairlead_operator.errors import RenderError, SpecError
+from fairlead_operator.observed import Problem, Wanted
+from fairlead_operator.render import Chart, Manifest, render, revision
+from fairlead_operator.settings import OperatorSettings
+from fairlead_operator.values import adapters, chart_values
+from fairlead_serve.errors import ModelFileError
+from fairlead_serve.model import parse
+
+# Models that are on their way are reconciled several times in a row; the others are not at all.
+_REMEMBERED = 64
+
+
+class Renderer:
+    """Renders Models with one chart and one installation's settings. May be shared between threads."""
+
+    def __init__(self, chart: Chart, settings: OperatorSettings) -> None:
+        self._chart = chart
+        self._settings = settings
+        self._last: OrderedDict[tuple[str, int], Wanted | Problem] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def wanted(self, manifest: Manifest) -> Wanted | Problem:
+        """What the Model asks for, or why that cannot be said."""
+        metadata = manifest["metadata"]
+        key = (metadata.get("uid", ""), int(metadata.get("generation", 0)))
+        with self._lock:
+            if key in self._last:
+                self._last.move_to_end(key)
+                return self._last[key]
+        made = self._render(manifest)
+        with self._lock:
+            self._last[key] = made
+            while len(self._last) > _REMEMBERED:
+                self._last.popitem(last=False)
+        return made
+
+    def _render(self, manifest: Manifest) -> Wanted | Problem:
+        try:
+            model = parse(_as_written(manifest), source="the Model")
+            values = chart_values(model, self._settings)
+            objects = render(self._chart, values, name=model.name, namespace=manifest["metadata"]["namespace"])
+        except ModelFileError as error:
+            # The API server has checked it against another version of the resource than this one.
+            return Problem(SpecReason.REFUSED, "; ".join(str(error).splitlines()))
+        except SpecError as error:
+            return Problem(SpecReason(error.reason), str(error))
+        except RenderError as error:
+            return Problem(SpecReason.RENDER_FAILED, str(error))
+        return Wanted(model, objects, revision(objects), adapters(model))
+
+
+def _as_written(manifest: Manifest) -> Mapping[str, Any]:
+    """Without the status: one that another version wrote must not keep a Model from being read."""
+    return {name: value for name, value in manifest.items() if name != "status"}

@@ -1,0 +1,129 @@
+"""Which revision of a Model its engines should be, and how the way there goes. Pure.
+
+A revision is good once all its engines have answered. One that fails is remembered as such, so that a start of the
+operator, or anything else, does not try it again: only another revision or another retry annotation does.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Literal
+
+from fairlead_operator.conditions import timestamp
+from fairlead_operator.render import Manifest
+from fairlead_operator.revisions import Revision, first_attempt, kept, last_good
+from fairlead_operator.workload import Workload
+
+# A container that ended this often was not unlucky. It is known within two minutes, long before the deadline that a
+# load of weights needs.
+RESTARTS = 3
+
+State = Literal["Complete", "Running", "Failed", "RolledBack"]
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What the Model says of rollouts: its `rolloutStrategy`, and the value of its retry annotation."""
+
+    rollback: bool
+    deadline_seconds: int
+    attempt: str
+
+
+@dataclass(frozen=True)
+class Health:
+    """What is known of the engines of the revision on its way.
+
+    `failure` says, as `Reason: sentence`, what is worst about them, empty where nothing is; `restarts` is the most that
+    one of them has started anew without any of them being ready.
+    """
+
+    failure: str = ""
+    restarts: int = 0
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """`target` is the revision to apply; `revisions` are the ones to keep, changed where it is now known how they went.
+
+    `why` is the sentence of a state that is not well, empty otherwise.
+    """
+
+    target: Revision
+    revisions: tuple[Revision, ...]
+    state: State
+    why: str = ""
+
+
+def decide(
+    wanted: tuple[str, Sequence[Manifest]],
+    known: Sequence[Revision],
+    workload: Workload,
+    health: Health,
+    policy: Policy,
+    *,
+    now: datetime,
+) -> Rollout:
+    """`wanted`: the revision that the Model asks for and the objects rendered for it; `known`: those on record."""
+    name, objects = wanted
+    current = _on_record(name, objects, known, policy)
+    others = [revision for revision in known if revision.name != name]
+    # What ran in a Deployment does not run in a RayService.
+    good = last_good(revision for revision in others if revision.kind == current.kind)
+    on_its_way = workload.revision == name
+    if not on_its_way and not current.outcome:
+        current = replace(current, attempt=policy.attempt, began=timestamp(now))
+    if on_its_way and workload.complete and current.outcome != "Failed":
+        # Without any engine nothing was shown.
+        return _result(current.judged("Good") if workload.desired else current, others, "Complete")
+    if on_its_way and not current.outcome:
+        why = _verdict(current, workload, health, policy, now)
+        if why and policy.rollback and good is not None:
+            current = current.judged("Failed", why)
+        elif why:
+            return _result(current, others, "Failed", why)
+    if current.outcome == "Failed":
+        return _failed(current, others, good, policy)
+    # An engine that is lost, or one more that is wanted, is no update.
+    is_there = on_its_way and current.outcome == "Good" and workload.updated
+    return _result(current, others, "Complete" if is_there else "Running")
+
+
+def _on_record(name: str, objects: Sequence[Manifest], known: Sequence[Revision], policy: Policy) -> Revision:
+    found = next((revision for revision in known if revision.name == name), None)
+    if found is None:
+        return first_attempt(name, objects, known)
+    if found.outcome == "Failed" and found.attempt != policy.attempt:
+        return found.judged("")
+    return found
+
+
+def _failed(current: Revision, others: Sequence[Revision], good: Revision | None, policy: Policy) -> Rollout:
+    if not policy.rollback or good is None:
+        return _result(current, others, "Failed", current.failure)
+    rollout = _result(current, others, "RolledBack", current.failure)
+    return replace(rollout, target=good)
+
+
+def _verdict(current: Revision, workload: Workload, health: Health, policy: Policy, now: datetime) -> str:
+    """Why the revision on its way has failed; empty as long as it has not."""
+    if health.restarts >= RESTARTS and health.failure:
+        return health.failure
+    overdue = workload.overdue or _overdue(current, policy, now)
+    if not overdue:
+        return ""
+    return health.failure or f"ProgressDeadlineExceeded: {overdue}"
+
+
+def _overdue(current: Revision, policy: Policy, now: datetime) -> str:
+    """For a RayService, which has no deadline of its own."""
+    if current.kind != "RayService" or not current.began:
+        return ""
+    if now - datetime.fromisoformat(current.began) < timedelta(seconds=policy.deadline_seconds):
+        return ""
+    return f"not all engines answered within {policy.deadline_seconds} s"
+
+
+def _result(current: Revision, others: Sequence[Revision], state: State, why: str = "") -> Rollout:
+    revisions = kept([*others, current], current.name)
+    return Rollout(current, tuple(revisions), state, why)

@@ -1,0 +1,39 @@
+"""Other people's words in our sentences: short, on one line, and without what may be secret."""
+
+import re
+
+LONGEST_QUOTE = 512
+"""Characters of what is quoted of the kubelet, of a registry or of a container runtime."""
+LONGEST_LINE = 256
+"""Characters of an engine's last line."""
+
+_ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
+# A user name and a password before the host, and what signs a URL after its path.
+_CREDENTIALS = re.compile(r"(?<=://)[^/\s\"'@]+@")
+_SIGNATURE = re.compile(r"(?<=://)([^\s\"'?]+)\?[^\s\"']+")
+
+
+def quoted(text: str, most: int = LONGEST_QUOTE) -> str:
+    """`text` as it may be shown: at most `most` characters of one line, without credentials and terminal colours."""
+    safe = _SIGNATURE.sub(r"\1", _CREDENTIALS.sub("", _ESCAPES.sub("", text)))
+    return cut(" ".join(safe.split()), most)
+
+
+def last_line(text: str) -> str:
+    """The last line that says something, as it may be shown; empty where there is none."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    return quoted(lines[-1], LONGEST_LINE) if lines else ""
+
+
+def with_words(sentence: str, words: str) -> str:
+    """`sentence`, and after a colon what is quoted for it, where there is anything."""
+    return f"{sentence}: {shown}" if (shown := quoted(words)) else sentence
+
+
+def cut(text: str, most: int) -> str:
+    """`text` with at most `most` characters, left off at the end of a word where there is one to leave off at."""
+    if len(text) <= most:
+        return text
+    head = text[: most - 1]
+    whole = head.rpartition(" ")[0]
+    return f"{whole if len(whole) > most // 2 else head}…"

@@ -1,0 +1,140 @@
+"""How far the engines of a Model are, whatever runs them: a Deployment or a RayService. Pure."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fairlead_operator.drift import differences
+from fairlead_operator.ownership import REVISION_LABEL
+from fairlead_operator.pods import is_leaving, is_ready
+from fairlead_operator.render import Manifest
+
+HEAD = "head"
+
+
+@dataclass(frozen=True)
+class Workload:
+    """The workload as the cluster reports it.
+
+    `revision`: what its pods are to be, empty where there is no workload. `desired`, `replicas`, `ready`: engines.
+    `updated`: no engine of another revision is left. `complete`: all that is desired runs that revision and answers.
+    `overdue`: nothing went on for longer than the deadline, in the cluster's own words; empty as long as something
+    does, or where the cluster keeps no deadline.
+    """
+
+    revision: str = ""
+    desired: int = 0
+    replicas: int = 0
+    ready: int = 0
+    updated: bool = False
+    complete: bool = False
+    overdue: str = ""
+
+
+def workload_of(manifest: Manifest | None, pods: Sequence[Manifest], clusters: Sequence[Manifest]) -> Workload:
+    """Read a Deployment or RayService; `pods` are its engines' and `clusters` the RayClusters there are."""
+    if manifest is None:
+        return Workload()
+    return _deployment(manifest) if manifest["kind"] == "Deployment" else _ray_service(manifest, pods, clusters)
+
+
+def with_revision(manifest: Manifest, revision: str) -> Manifest:
+    """`manifest`, a rendered workload, with its revision on it; on the pods too where that makes no others.
+
+    The pods of a RayService bear none, since a change of only the Model file is made on the same pods.
+    """
+    metadata = manifest["metadata"]
+    labels = {**metadata.get("labels", {}), REVISION_LABEL: revision}
+    made = {**manifest, "metadata": {**metadata, "labels": labels}}
+    if manifest["kind"] == "Deployment":
+        spec = manifest["spec"]
+        template = spec["template"]
+        on_pods = {**template["metadata"].get("labels", {}), REVISION_LABEL: revision}
+        marked = {**template, "metadata": {**template["metadata"], "labels": on_pods}}
+        made["spec"] = {**spec, "template": marked}
+    return made
+
+
+def outdated_clusters(service: Manifest, clusters: Sequence[Manifest]) -> list[Manifest]:
+    """The RayClusters whose pods are not those of `service` (a rendered RayService) and that KubeRay leaves alone."""
+    if service["spec"].get("upgradeStrategy", {}).get("type") != "None":
+        return []
+    return [cluster for cluster in clusters if any(_other_pods(service, cluster)) and not is_leaving(cluster)]
+
+
+def engine_pods(pods: Sequence[Manifest]) -> list[Manifest]:
+    """Without those that are leaving, that have ended, and without the heads of Ray clusters."""
+    return [
+        pod
+        for pod in pods
+        if not is_leaving(pod)
+        and (pod["metadata"].get("labels") or {}).get("app.kubernetes.io/component") != HEAD
+        and pod.get("status", {}).get("phase") != "Succeeded"
+    ]
+
+
+def _deployment(manifest: Manifest) -> Workload:
+    spec, status = manifest["spec"], manifest.get("status") or {}
+    desired = int(spec.get("replicas", 1))
+    seen = status.get("observedGeneration", 0) >= manifest["metadata"].get("generation", 0)
+    replicas, updated = int(status.get("replicas", 0)), int(status.get("updatedReplicas", 0))
+    available = int(status.get("availableReplicas", 0))
+    progressing = _condition(status, "Progressing")
+    overdue = progressing.get("reason") == "ProgressDeadlineExceeded"
+    return Workload(
+        revision=(spec["template"]["metadata"].get("labels") or {}).get(REVISION_LABEL, ""),
+        desired=desired,
+        replicas=replicas,
+        ready=int(status.get("readyReplicas", 0)),
+        updated=seen and updated == replicas,
+        complete=seen and updated == replicas == desired and available >= desired,
+        overdue=str(progressing.get("message", "the deadline has passed")) if seen and overdue else "",
+    )
+
+
+def _ray_service(manifest: Manifest, pods: Sequence[Manifest], clusters: Sequence[Manifest]) -> Workload:
+    status = manifest.get("status") or {}
+    group = manifest["spec"]["rayClusterConfig"]["workerGroupSpecs"][0]
+    hosts = max(1, int(group.get("numOfHosts", 1)))
+    engines = engine_pods(pods)
+    replicas = -(-len(engines) // hosts)
+    # Where Ray scales, as many are wanted as it has asked for.
+    wanted = int(group["replicas"]) if "replicas" in group else max(int(group.get("minReplicas", 0)), replicas)
+    desired = 0 if manifest["spec"].get("suspend") else wanted
+    ready = sum(is_ready(pod) for pod in engines) // hosts
+    seen = status.get("observedGeneration", 0) >= manifest["metadata"].get("generation", 0)
+    active = (status.get("activeServiceStatus") or {}).get("rayClusterName", "")
+    current = [cluster for cluster in clusters if cluster["metadata"]["name"] == active]
+    settled = (
+        seen
+        and _condition(status, "Ready").get("status") == "True"
+        and _condition(status, "UpgradeInProgress").get("status") != "True"
+        and all(state == "RUNNING" for state in _applications(status))
+        and not any(any(_other_pods(manifest, cluster)) for cluster in current)
+    )
+    return Workload(
+        revision=(manifest["metadata"].get("labels") or {}).get(REVISION_LABEL, ""),
+        desired=desired,
+        replicas=replicas,
+        ready=ready,
+        updated=settled,
+        complete=settled and ready >= desired,
+    )
+
+
+def _applications(status: Mapping[str, Any]) -> Iterator[str]:
+    applications = (status.get("activeServiceStatus") or {}).get("applicationStatuses") or {}
+    for application in applications.values():
+        yield str(application.get("status", ""))
+
+
+def _other_pods(service: Manifest, cluster: Manifest) -> Iterator[str]:
+    wanted, found = service["spec"]["rayClusterConfig"], cluster["spec"]
+    groups = zip(wanted["workerGroupSpecs"], found.get("workerGroupSpecs", ()), strict=False)
+    yield from differences(wanted["headGroupSpec"]["template"], found.get("headGroupSpec", {}).get("template"))
+    for mine, other in groups:
+        yield from differences(mine["template"], other.get("template"))
+
+
+def _condition(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+    return next((one for one in status.get("conditions") or () if one.get("type") == kind), {})

@@ -1,0 +1,289 @@
+"""What is done for a Model, from what it asks for and what there is. No I/O: every rule is a case."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from fairlead_operator.conditions import SpecReason, WorkloadReason
+from fairlead_operator.observed import Observed, Problem, Wanted
+from fairlead_operator.ownership import identity
+from fairlead_operator.plan import Plan, make_plan
+from fairlead_operator.pods import PodFailure
+from fairlead_operator.render import Manifest
+from fairlead_operator.values import adapters
+from fairlead_serve.model import Model
+from tests.charts.workload import KUBERAY, model, workload
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+LIVE: dict[str, Any] = {
+    "apiVersion": "fairlead.dev/v1alpha1",
+    "kind": "Model",
+    "metadata": {"name": "m", "namespace": "models", "uid": "1", "generation": 1},
+}
+
+
+def wanted(of: Model) -> Wanted:
+    rendered = workload(of)
+    return Wanted(of, rendered.manifests, rendered.revision, adapters(of))
+
+
+def plan(of: Model, children: Sequence[Manifest] = (), **seen: Any) -> Plan:
+    return make_plan(wanted(of), Observed(model=LIVE, children=children, **seen), now=NOW)
+
+
+def applied(of: Model, children: Sequence[Manifest] = ()) -> list[Manifest]:
+    """The children once everything planned is done, with engines that answer."""
+    there = {identity(child): child for child in children}
+    for _ in range(3):
+        made = plan(of, list(there.values()))
+        there |= {identity(manifest): as_stored(manifest) for manifest in made.apply}
+        for manifest in made.delete:
+            del there[identity(manifest)]
+    return list(there.values())
+
+
+def as_stored(manifest: Manifest, **status: Any) -> Manifest:
+    """As the API server and the controllers leave it behind: all engines answer."""
+    stored = copy.deepcopy(manifest)
+    stored["metadata"] |= {"generation": 1, "uid": manifest["metadata"]["name"], "creationTimestamp": "2026-01-01"}
+    if manifest["kind"] == "Deployment":
+        count = stored["spec"].setdefault("replicas", 1)
+        names = ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas")
+        stored["status"] = {"observedGeneration": 1, **dict.fromkeys(names, count), **status}
+    if manifest["kind"] == "RayService":
+        ready = {"type": "Ready", "status": "True"}
+        running = {"m": {"status": "RUNNING"}}
+        active = {"rayClusterName": "m-raycluster", "applicationStatuses": running}
+        stored["status"] = {"observedGeneration": 1, "conditions": [ready], "activeServiceStatus": active}
+    return stored
+
+
+def kinds(manifests: Sequence[Manifest]) -> list[str]:
+    return [manifest["kind"] for manifest in manifests]
+
+
+def of_kind(children: Sequence[Manifest], kind: str) -> Manifest:
+    (found,) = [child for child in children if child["kind"] == kind]
+    return found
+
+
+def test_a_new_model_gets_everything_and_the_record_goes_first() -> None:
+    made = plan(model(cache={}))
+    assert kinds(made.apply) == [
+        "ControllerRevision", "ServiceAccount", "ConfigMap", "PersistentVolumeClaim", "NetworkPolicy", "Service",
+        "Deployment", "PodMonitor",
+    ]  # fmt: skip
+    assert not made.delete
+
+
+@pytest.mark.parametrize(
+    "spec", [{}, KUBERAY, {"scaling": {"maxReplicas": 3}}, {"suspend": True}, {"cache": {}}], ids=str
+)
+def test_where_everything_is_as_it_should_be_nothing_is_done(spec: dict[str, Any]) -> None:
+    of = model(**spec)
+    assert plan(of, applied(of)).is_empty
+
+
+def test_a_child_that_is_gone_comes_back() -> None:
+    of = model()
+    for gone in applied(of):
+        left = [child for child in applied(of) if identity(child) != identity(gone)]
+        assert identity(gone) in [identity(manifest) for manifest in plan(of, left).apply]
+
+
+def test_what_was_edited_by_hand_is_put_back() -> None:
+    of = model(replicas=2)
+    children = applied(of)
+    of_kind(children, "Deployment")["spec"]["replicas"] = 7
+    made = plan(of, children)
+    assert kinds(made.apply) == ["Deployment"]
+    assert made.drifted == ["Deployment spec.replicas"]
+
+
+def test_the_number_of_an_autoscaler_is_left_alone_within_its_bounds() -> None:
+    of = model(scaling={"minReplicas": 2, "maxReplicas": 4})
+    children = applied(of)
+    assert "replicas" not in of_kind(plan(of).apply, "Deployment")["spec"]
+    for there, expected in ((1, 2), (2, None), (4, None), (5, 4)):
+        of_kind(children, "Deployment")["spec"]["replicas"] = there
+        assert plan(of, children).scale == expected
+
+
+def test_a_field_that_is_no_longer_rendered_is_applied_away() -> None:
+    children = applied(model(priorityClassName="high"))
+    assert "Deployment" in kinds(plan(model(), children).apply)
+
+
+def test_what_is_no_longer_wanted_is_deleted() -> None:
+    children = applied(model(replicas=2, disruption={"minAvailable": 1}))
+    assert kinds(plan(model(replicas=1), children).delete) == ["PodDisruptionBudget"]
+    upstream = model(model={}, upstream={"url": "http://h/v1"})
+    assert {"Deployment", "Service", "ConfigMap"} <= set(kinds(plan(upstream, children).delete))
+
+
+def test_a_claim_is_kept_unless_the_model_says_otherwise() -> None:
+    assert not plan(model(), applied(model(cache={}))).delete
+    of = model(cache={"deletionPolicy": "Delete"})
+    assert kinds(plan(model(), applied(of)).delete) == ["PersistentVolumeClaim"]
+
+
+def test_the_file_of_engines_of_before_stays_as_long_as_one_is_left() -> None:
+    before, after = model(), model(engine={"maxModelLen": 1024})
+    children = [child for child in applied(before) if child["kind"] != "ControllerRevision"]
+    old = of_kind(children, "ConfigMap")
+    volumes = [{"name": "config", "configMap": {"name": old["metadata"]["name"]}}]
+    pod = {"kind": "Pod", "metadata": {"name": "m-1"}, "spec": {"volumes": volumes}, "status": {}}
+    assert identity(old) not in map(identity, plan(after, [*children, pod]).delete)
+    assert identity(old) in map(identity, plan(after, children).delete)
+
+
+def test_the_file_of_the_last_good_engines_stays_for_the_way_back() -> None:
+    before, after = model(), model(engine={"maxModelLen": 1024})
+    children = applied(before)
+    assert identity(of_kind(children, "ConfigMap")) not in map(identity, plan(after, children).delete)
+
+
+def test_an_object_of_somebody_else_is_refused_and_nothing_is_done() -> None:
+    foreign = {"kind": "Service", "metadata": {"name": "m", "labels": {"app.kubernetes.io/managed-by": "Helm"}}}
+    for seen in ({"strangers": [foreign]}, {"children": [foreign]}):
+        made = make_plan(wanted(model()), Observed(model=LIVE, **seen), now=NOW)  # type: ignore[arg-type]
+        assert made.is_empty
+        (problem,) = made.problems
+        assert problem.reason == SpecReason.NAME_CONFLICT
+        assert "the Service m is there already and belongs to somebody else (managed by Helm)" in problem.message
+
+
+def test_what_belongs_to_a_model_of_the_same_name_that_is_gone_is_refused() -> None:
+    of = model()
+    children = applied(of)
+    later = {**LIVE, "metadata": {**LIVE["metadata"], "uid": "2"}}
+    made = make_plan(wanted(of), Observed(model=later, children=children), now=NOW)
+    assert made.is_empty
+    assert "belongs to Model m" in made.problems[0].message
+
+
+def test_a_specification_that_cannot_be_rendered_touches_nothing() -> None:
+    children = applied(model())
+    problem = Problem(SpecReason.UNKNOWN_IMAGE, "x")
+    made = make_plan(None, Observed(model=LIVE, children=children, problems=[problem]), now=NOW)
+    assert made.is_empty
+    assert made.workload.ready == 1
+
+
+def test_a_problem_that_does_not_block_lets_the_engines_be_made() -> None:
+    for blocks in (True, False):
+        problem = Problem(SpecReason.UNKNOWN_FALLBACK, "x", blocks=blocks)
+        assert plan(model(), problems=[problem]).is_empty is blocks
+
+
+def test_a_change_of_only_the_surroundings_makes_no_other_engines() -> None:
+    before, after = model(), model(limits={"maxOngoing": 1}, fallback=["other"], routing={"strategy": "LeastLoad"})
+    assert plan(after, applied(before)).is_empty
+    more = plan(model(replicas=3), applied(before))
+    assert kinds(more.apply) == ["PodDisruptionBudget", "Deployment"]
+    assert more.rollout is not None
+    assert more.rollout.state == "Complete"
+
+
+def pod(name: str, revision: str, restarts: int = 0) -> Manifest:
+    labels = {"fairlead.dev/model": "m", "fairlead.dev/revision": revision}
+    status = {"phase": "Running", "containerStatuses": [{"name": "engine", "restartCount": restarts}]}
+    return {"kind": "Pod", "metadata": {"name": name, "labels": labels}, "spec": {}, "status": status}
+
+
+def failing_update() -> tuple[Model, list[Manifest]]:
+    """A Model whose change was applied, and whose new engine crashes."""
+    before, after = model(), model(engine={"maxModelLen": 1024})
+    children = {identity(child): child for child in applied(before)}
+    for manifest in plan(after, list(children.values())).apply:
+        children[identity(manifest)] = as_stored(manifest, readyReplicas=0, availableReplicas=0)
+    crashing = pod("m-2", workload(after).revision, restarts=3)
+    return after, [*children.values(), crashing]
+
+
+CRASH = PodFailure(WorkloadReason.CONTAINER_CRASH_LOOP_BACK_OFF, "exit status 1", pod="m-2", exit_code=1)
+
+
+def test_an_update_that_fails_goes_back_to_the_engines_of_before() -> None:
+    after, children = failing_update()
+    made = plan(after, children, failures=[CRASH])
+    deployment = of_kind(made.apply, "Deployment")
+    assert deployment["spec"]["template"]["metadata"]["labels"]["fairlead.dev/revision"] == workload(model()).revision
+    before = workload(model())["ConfigMap"]["metadata"]["name"]
+    (volume,) = [one for one in deployment["spec"]["template"]["spec"]["volumes"] if one["name"] == "config"]
+    assert volume["configMap"]["name"] == before
+    assert ("ConfigMap", before) not in map(identity, made.delete)
+    assert made.rollout is not None
+    assert made.rollout.state == "RolledBack"
+
+
+def test_once_back_it_stays_so_until_the_model_changes() -> None:
+    after, children = failing_update()
+    back = {identity(child): child for child in children}
+    for manifest in plan(after, children, failures=[CRASH]).apply:
+        back[identity(manifest)] = as_stored(manifest)
+    settled = [child for child in back.values() if child["kind"] != "Pod"]
+    made = plan(after, settled)
+    assert made.rollout is not None
+    assert (made.rollout.state, kinds(made.apply)) == ("RolledBack", [])
+    other = plan(model(engine={"maxModelLen": 4096}), settled)
+    assert other.rollout is not None
+    assert other.rollout.state == "Running"
+
+
+def ray_children(of: Model) -> list[Manifest]:
+    children = applied(of)
+    spec = copy.deepcopy(of_kind(children, "RayService")["spec"]["rayClusterConfig"])
+    cluster = {"kind": "RayCluster", "metadata": {"name": "m-raycluster"}, "spec": spec}
+    return [*children, cluster]
+
+
+def test_a_ray_cluster_with_other_pods_is_deleted_once_kuberay_knows_better() -> None:
+    before, after = model(**KUBERAY), model(**KUBERAY, engine={"image": "e:2"})
+    children = ray_children(before)
+    assert not plan(before, children).delete
+    first = plan(after, children)
+    assert "RayCluster" not in kinds(first.delete)
+    told = {identity(child): child for child in children}
+    told |= {identity(manifest): as_stored(manifest) for manifest in first.apply}
+    assert "RayCluster" in kinds(plan(after, list(told.values())).delete)
+
+
+def test_kuberay_replaces_a_cluster_by_itself_where_there_is_room_for_two() -> None:
+    surge = {"rolloutStrategy": {"maxSurge": 1}}
+    before, after = model(**KUBERAY, **surge), model(**KUBERAY, **surge, engine={"image": "e:2"})
+    told = {identity(child): child for child in ray_children(before)}
+    told |= {identity(manifest): as_stored(manifest) for manifest in plan(after, list(told.values())).apply}
+    assert "RayCluster" not in kinds(plan(after, list(told.values())).delete)
+
+
+def test_a_change_of_only_the_model_file_leaves_a_ray_cluster_alone() -> None:
+    before, after = model(**KUBERAY), model(**KUBERAY, engine={"maxModelLen": 1024})
+    told = {identity(child): child for child in ray_children(before)}
+    told |= {identity(manifest): as_stored(manifest) for manifest in plan(after, list(told.values())).apply}
+    assert "RayCluster" not in kinds(plan(after, list(told.values())).delete)
+
+
+def test_a_move_to_kuberay_leaves_no_deployment_behind() -> None:
+    made = plan(model(**KUBERAY), applied(model()))
+    assert "RayService" in kinds(made.apply)
+    assert "Deployment" in kinds(made.delete)
+
+
+def test_a_retained_claim_without_its_model_is_taken_over() -> None:
+    of = model(cache={})
+    claim = of_kind(applied(of), "PersistentVolumeClaim")
+    later = {**LIVE, "metadata": {**LIVE["metadata"], "uid": "2"}}
+    made = make_plan(wanted(of), Observed(model=later, children=[claim]), now=NOW)
+    assert not made.problems
+    assert "PersistentVolumeClaim" not in kinds(made.apply)
+
+
+def test_a_model_without_engines_has_no_rollout() -> None:
+    made = plan(model(model={}, upstream={"url": "http://h/v1"}))
+    assert (made.rollout, made.is_empty) == (None, True)
+    assert replace(made, problems=()).workload.desired == 0

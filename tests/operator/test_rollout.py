@@ -1,0 +1,174 @@
+"""Which revision the engines should be: every case of going forward, failing, going back and trying again."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from fairlead_operator.revisions import Revision, manifest_of, revision_of
+from fairlead_operator.rollout import Health, Policy, Rollout, decide
+from fairlead_operator.workload import Workload
+from tests.charts.workload import KUBERAY, model, workload
+from tests.charts.workload import Workload as Rendered
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+OBJECTS = workload(model()).manifests
+RAY = workload(model(**KUBERAY)).manifests
+POLICY = Policy(rollback=True, deadline_seconds=600, attempt="")
+HEALTHY = Health()
+CRASHES = Health("ContainerCrashLoopBackOff: exit status 1", restarts=3)
+
+
+def revision(name: str, number: int = 1, objects: Sequence[Any] = OBJECTS, **fields: Any) -> Revision:
+    made = decide((name, objects), (), Workload(), Health(), POLICY, now=NOW).target
+    return replace(made, number=number, **fields)
+
+
+GOOD = revision("a", outcome="Good")
+
+
+def on(name: str, **fields: Any) -> Workload:
+    """Engines on their way to a revision."""
+    return Workload(revision=name, desired=1, replicas=1, **fields)
+
+
+def there(name: str) -> Workload:
+    return on(name, ready=1, updated=True, complete=True)
+
+
+def decided(
+    name: str,
+    known: Sequence[Revision],
+    engines: Workload,
+    health: Health = HEALTHY,
+    policy: Policy = POLICY,
+    objects: Sequence[Any] = OBJECTS,
+    now: datetime = NOW,
+) -> Rollout:
+    return decide((name, objects), known, engines, health, policy, now=now)
+
+
+def known_after(rollout: Rollout) -> dict[str, str]:
+    return {one.name: one.outcome for one in rollout.revisions}
+
+
+def test_a_first_revision_is_recorded_before_anything_runs() -> None:
+    rollout = decided("a", (), Workload())
+    assert (rollout.state, rollout.target.name, known_after(rollout)) == ("Running", "a", {"a": ""})
+
+
+def test_a_revision_is_good_once_all_its_engines_answer() -> None:
+    rollout = decided("a", [revision("a")], there("a"))
+    assert (rollout.state, known_after(rollout)) == ("Complete", {"a": "Good"})
+
+
+def test_no_engine_shows_nothing() -> None:
+    idle = Workload(revision="a", updated=True, complete=True)
+    rollout = decided("a", [revision("a")], idle)
+    assert (rollout.state, known_after(rollout)) == ("Complete", {"a": ""})
+
+
+def test_the_last_good_revision_is_kept_while_the_next_is_on_its_way() -> None:
+    rollout = decided("b", [GOOD], there("a"))
+    assert (rollout.state, rollout.target.name) == ("Running", "b")
+    assert known_after(rollout) == {"a": "Good", "b": ""}
+
+
+def test_an_engine_that_crashes_again_and_again_ends_the_update() -> None:
+    rollout = decided("b", [GOOD, revision("b", 2)], on("b"), CRASHES)
+    assert (rollout.state, rollout.target.name) == ("RolledBack", "a")
+    assert rollout.why == "ContainerCrashLoopBackOff: exit status 1"
+    assert known_after(rollout) == {"a": "Good", "b": "Failed"}
+
+
+def test_a_few_restarts_are_bad_luck() -> None:
+    rollout = decided("b", [GOOD, revision("b", 2)], on("b"), replace(CRASHES, restarts=2))
+    assert rollout.state == "Running"
+
+
+def test_the_deadline_of_the_cluster_ends_the_update() -> None:
+    overdue = on("b", overdue='ReplicaSet "b" has timed out progressing.')
+    rollout = decided("b", [GOOD, revision("b", 2)], overdue)
+    assert (rollout.state, rollout.target.name) == ("RolledBack", "a")
+    assert "timed out progressing" in rollout.why
+    unschedulable = decided("b", [GOOD, revision("b", 2)], overdue, Health("Unschedulable: needs 1 more GPU"))
+    assert unschedulable.why == "Unschedulable: needs 1 more GPU"
+
+
+def test_a_ray_service_has_the_deadline_that_the_operator_keeps() -> None:
+    known = [revision("a", objects=RAY, outcome="Good"), revision("b", 2, objects=RAY)]
+    for seconds, state in ((599, "Running"), (600, "RolledBack")):
+        rollout = decided("b", known, on("b"), objects=RAY, now=NOW + timedelta(seconds=seconds))
+        assert rollout.state == state
+
+
+def test_a_failed_revision_stays_failed_whatever_happens() -> None:
+    known = [GOOD, revision("b", 2, outcome="Failed", failure="x")]
+    for engines in (there("a"), on("b"), there("b"), Workload()):
+        rollout = decided("b", known, engines)
+        assert (rollout.state, rollout.target.name, rollout.why) == ("RolledBack", "a", "x")
+
+
+def test_another_retry_annotation_tries_it_again() -> None:
+    known = [GOOD, revision("b", 2, outcome="Failed", failure="x")]
+    again = replace(POLICY, attempt="2")
+    rollout = decided("b", known, there("a"), policy=again)
+    assert (rollout.state, rollout.target.name, rollout.target.attempt) == ("Running", "b", "2")
+    failed = decided("b", rollout.revisions, on("b"), CRASHES, policy=again)
+    assert (failed.state, failed.target.name) == ("RolledBack", "a")
+
+
+def test_a_new_attempt_has_the_whole_deadline_again() -> None:
+    known = [revision("a", objects=RAY, outcome="Good"), revision("b", 2, objects=RAY, outcome="Failed")]
+    again, later = replace(POLICY, attempt="2"), NOW + timedelta(days=1)
+    rollout = decided("b", known, there("a"), policy=again, objects=RAY, now=later)
+    assert decided("b", rollout.revisions, on("b"), policy=again, objects=RAY, now=later).state == "Running"
+
+
+def test_hold_leaves_what_failed_for_inspection() -> None:
+    hold = replace(POLICY, rollback=False)
+    rollout = decided("b", [GOOD, revision("b", 2)], on("b"), CRASHES, policy=hold)
+    assert (rollout.state, rollout.target.name, rollout.why) == ("Failed", "b", CRASHES.failure)
+    assert decided("b", rollout.revisions, there("b"), policy=hold).state == "Complete"
+
+
+def test_without_a_good_revision_there_is_nothing_to_go_back_to() -> None:
+    rollout = decided("a", [revision("a")], on("a"), CRASHES)
+    assert (rollout.state, rollout.target.name) == ("Failed", "a")
+    other = decided("b", [revision("a", objects=RAY, outcome="Good"), revision("b", 2)], on("b"), CRASHES)
+    assert other.state == "Failed", "what ran in a RayService does not run in a Deployment"
+
+
+def test_an_engine_that_is_lost_is_no_update() -> None:
+    rollout = decided("a", [GOOD], on("a", updated=True), CRASHES)
+    assert (rollout.state, rollout.target.name) == ("Complete", "a")
+
+
+def test_going_back_by_hand_is_an_update_until_the_engines_are_there() -> None:
+    known = [GOOD, revision("b", 2)]
+    assert decided("a", known, on("b")).state == "Running"
+    assert decided("a", known, on("a")).state == "Running"
+    assert decided("a", known, there("a")).state == "Complete"
+
+
+def test_old_revisions_are_forgotten() -> None:
+    known = [revision(name, number, outcome="Good") for number, name in enumerate("abcd", start=1)]
+    assert list(known_after(decided("e", known, there("d")))) == ["d", "e"]
+
+
+def test_a_record_is_read_as_it_was_written() -> None:
+    for objects in (OBJECTS, RAY):
+        made = revision("a", 3, objects, outcome="Failed", failure="x: y", attempt="1")
+        assert revision_of(manifest_of(made, "m")) == made
+
+
+def test_going_back_changes_the_engines_and_nothing_around_them() -> None:
+    for kind in ({}, KUBERAY):
+        old = workload(model(**kind, engine={"maxModelLen": 1024}))
+        new = workload(model(**kind, engine={"maxModelLen": 2048, "image": "e:2"}, replicas=3, drainTimeoutSeconds=9))
+        made = Rendered(revision("a", objects=old.manifests).within(new.manifests))
+        assert made.pod == old.pod
+        assert made["ConfigMap"] == old["ConfigMap"]
+        assert made.revision == old.revision
+        assert made["NetworkPolicy"] == new["NetworkPolicy"]
+    assert made.application["deployments"] == new.application["deployments"]
