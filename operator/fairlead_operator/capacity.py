@@ -149,7 +149,7 @@ def _container_requests(container: Manifest) -> Amounts:
 
 
 def _amounts(quantities: Fields) -> Amounts:
-    return {name: number(quantity) for name, quantity in quantities.items()}
+    return {name: number(quantity) for name, quantity in quantities.items() if quantity is not None}
 
 
 def _sum(several: Iterable[Amounts]) -> Amounts:

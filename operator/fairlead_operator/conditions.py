@@ -127,7 +127,8 @@ class Conditions:
 
     def __init__(self, previous: Sequence[Manifest], *, generation: int, now: datetime) -> None:
         """`generation` is that of the Model which is looked at, `now` an aware time."""
-        self._by_type = {str(condition.get("type")): condition for condition in previous}
+        self._previous = {str(condition.get("type")): condition for condition in previous}
+        self._by_type = dict(self._previous)
         self._generation = generation
         self._now = timestamp(now)
 
@@ -156,7 +157,7 @@ class Conditions:
         return [self._by_type[name] for name in order]
 
     def _since(self, name: str, status: Status) -> str:
-        previous = self._by_type.get(name, {})
+        previous = self._previous.get(name, {})
         unchanged = previous.get("status") == status
         return (previous.get("lastTransitionTime") if unchanged else None) or self._now
 

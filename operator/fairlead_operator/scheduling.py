@@ -85,14 +85,21 @@ def _shortage(resource: str, needed: Decimal, capacity: Capacity | None) -> str:
     count = int(needed) or 1
     if capacity is None or capacity.resource != resource:
         return f"needs {count} {resource}, which no node has free"
+    return f"needs {_shortage_of_devices(count, capacity)}"
+
+
+def _shortage_of_devices(count: int, capacity: Capacity) -> str:
+    devices = f"{count} {capacity.resource}"
     if capacity.nodes == 0:
-        return f"needs {count} {resource}, and there is no node that it may run on"
+        return f"{devices}, and there is no node that it may run on"
+    if capacity.total == 0:
+        return f"{devices}, and no node that it may run on has any"
     if capacity.largest_node < count:
-        return f"needs {count} {resource}, and no node that it may run on has more than {capacity.largest_node}"
+        return f"{devices}, and no node that it may run on has more than {capacity.largest_node}"
     if capacity.largest_free >= count:
-        return f"needs {count} {resource}, and the scheduler finds no node with as many free"
+        return f"{devices}, and the scheduler finds no node with as many free"
     return (
-        f"needs {count - capacity.largest_free} more {resource}{' on one node' if count > 1 else ''}: "
+        f"{count - capacity.largest_free} more {capacity.resource}{' on one node' if count > 1 else ''}: "
         f"{capacity.total - capacity.free} of {capacity.total} are in use on the {_nodes(capacity.nodes)} it may run on"
     )
 

@@ -24,7 +24,7 @@ from fairlead_operator.conditions import (
 from fairlead_operator.observed import Observed, Problem, Wanted
 from fairlead_operator.ownership import MODEL_LABEL
 from fairlead_operator.plan import Plan
-from fairlead_operator.pods import PodFailure, engine_verdict, is_ready, revision_of, worst
+from fairlead_operator.pods import PodFailure, engine_verdict, is_over, is_ready, revision_of, worst
 from fairlead_operator.render import Manifest
 from fairlead_operator.revisions import RETRY, last_good
 from fairlead_operator.workload import Workload
@@ -56,7 +56,10 @@ class _Status:
         self._conditions = Conditions(self._previous.get("conditions") or (), generation=self._generation, now=now)
         self._workload: Workload = plan.workload
         self._ready_pods = [pod for pod in seen.pods if is_ready(pod)]
-        self._failure = worst(seen.failures)
+        # The heads of Ray clusters too: without one there are no engines.
+        live = [pod for pod in seen.of_kind("Pod") if not is_over(pod)]
+        there = {pod["metadata"]["name"] for pod in (*live, *seen.pods)}
+        self._failure = worst(failure for failure in seen.failures if failure.pod in there)
 
     @property
     def _spec(self) -> ModelSpec | None:

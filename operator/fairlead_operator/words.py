@@ -9,13 +9,16 @@ LONGEST_LINE = 256
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
 # A user name and a password before the host, and what signs a URL after its path.
-_CREDENTIALS = re.compile(r"(?<=://)[^/\s\"'@]+@")
+_CREDENTIALS = re.compile(r"(?<=://)[^/\s\"'?]*@")
 _SIGNATURE = re.compile(r"(?<=://)([^\s\"'?]+)\?[^\s\"']+")
+# Tokens that are known by their form: Hugging Face's, OpenAI's, AWS's, and what follows Bearer.
+_TOKENS = re.compile(r"\b(?:hf_|sk-|AKIA|ASIA)[A-Za-z0-9_-]{8,}|(?<=Bearer )\S+")
 
 
 def quoted(text: str, most: int = LONGEST_QUOTE) -> str:
     """`text` as it may be shown: at most `most` characters of one line, without credentials and terminal colours."""
-    safe = _SIGNATURE.sub(r"\1", _CREDENTIALS.sub("", _ESCAPES.sub("", text)))
+    plain = _ESCAPES.sub("", text)
+    safe = _TOKENS.sub("***", _SIGNATURE.sub(r"\1", _CREDENTIALS.sub("", plain)))
     return cut(" ".join(safe.split()), most)
 
 

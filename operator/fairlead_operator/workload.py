@@ -6,7 +6,7 @@ from typing import Any
 
 from fairlead_operator.drift import differences
 from fairlead_operator.ownership import REVISION_LABEL
-from fairlead_operator.pods import is_leaving, is_ready
+from fairlead_operator.pods import is_leaving, is_over, is_ready
 from fairlead_operator.render import Manifest
 
 HEAD = "head"
@@ -63,14 +63,16 @@ def outdated_clusters(service: Manifest, clusters: Sequence[Manifest]) -> list[M
 
 
 def engine_pods(pods: Sequence[Manifest]) -> list[Manifest]:
-    """Without those that are leaving, that have ended, and without the heads of Ray clusters."""
-    return [
+    """Without those that leave and the heads of Ray clusters; one that is over counts only where there is no other.
+
+    An evicted pod stays for hours, and its controller has long made another.
+    """
+    engines = [
         pod
         for pod in pods
-        if not is_leaving(pod)
-        and (pod["metadata"].get("labels") or {}).get("app.kubernetes.io/component") != HEAD
-        and pod.get("status", {}).get("phase") != "Succeeded"
+        if not is_leaving(pod) and (pod["metadata"].get("labels") or {}).get("app.kubernetes.io/component") != HEAD
     ]
+    return [pod for pod in engines if not is_over(pod)] or engines
 
 
 def _deployment(manifest: Manifest) -> Workload:
