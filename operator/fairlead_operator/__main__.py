@@ -1,8 +1,23 @@
-"""The `fairlead-operator` command. Reads arguments and calls the rest."""
+"""The `fairlead-operator` command. Reads arguments, calls the rest, turns errors into a sentence and an exit code.
+
+Exit codes: 0 done or stopped, 1 something failed, 2 something that was given is wrong.
+"""
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from fairlead_operator.crd import as_yaml, custom_resource_definition
+from fairlead_operator.errors import OperatorError
+from fairlead_serve.errors import FairleadError
 
 app = typer.Typer(
     name="fairlead-operator",
@@ -22,6 +37,65 @@ def operator() -> None:
 def crd() -> None:
     """Print the CustomResourceDefinition of the Model, for `kubectl apply --server-side -f -`."""
     typer.echo(as_yaml(custom_resource_definition()), nl=False)
+
+
+@app.command()
+def run(
+    *,
+    namespace: Annotated[
+        list[str] | None,
+        typer.Option(help="Whose Models; may be given several times. Default: its own.", metavar="NAMESPACE"),
+    ] = None,
+    all_namespaces: Annotated[
+        bool, typer.Option("--all-namespaces", help="The Models of every namespace; takes a ClusterRole.")
+    ] = False,
+    config: Annotated[Path | None, typer.Option(help="A settings file (YAML).", metavar="FILE")] = None,
+    kubeconfig: Annotated[
+        Path | None, typer.Option(help="How to reach the cluster; default: as a pod of it.", metavar="FILE")
+    ] = None,
+) -> None:
+    """Look after the Models of a cluster until told to stop. Its log goes to standard output.
+
+    SIGINT and SIGTERM let the reconciles at hand end and give the lease back; a second one ends at once.
+    """
+    with _translated():
+        from fairlead_operator.app import Installation, run_operator  # noqa: PLC0415 - --help needs none of it
+        from fairlead_operator.logs import configure_logging  # noqa: PLC0415
+        from fairlead_operator.settings import load_operator_settings, watching  # noqa: PLC0415
+        from fairlead_serve.api_server import connect, home_namespace  # noqa: PLC0415
+
+        settings = watching(
+            load_operator_settings(config), namespaces=tuple(namespace or ()), all_namespaces=all_namespaces
+        )
+        configure_logging(sys.stdout)
+        token = os.environ.get("FAIRLEAD_INTERNAL_TOKEN", "")
+        installation = Installation(connect(kubeconfig), home_namespace(kubeconfig), token)
+        with _stopping_on_signals() as stopping, ThreadPoolExecutor(1, "manager") as threads:
+            # Not in this thread: the handler of a signal sets what is waited for, and runs in this one.
+            threads.submit(run_operator, settings, installation, stopping).result()
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (OperatorError, FairleadError) as error:
+        typer.echo(f"fairlead-operator: {error}", err=True)
+        raise typer.Exit(error.exit_code) from None
+
+
+@contextlib.contextmanager
+def _stopping_on_signals() -> Iterator[threading.Event]:
+    """An event that the first SIGINT or SIGTERM sets. The second does what signals do."""
+    stopping = threading.Event()
+
+    def handle(number: int, _frame: object) -> None:
+        stopping.set()
+        signal.signal(number, signal.SIG_DFL)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, handle)
+    yield stopping
 
 
 def main() -> None:

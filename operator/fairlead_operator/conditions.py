@@ -27,6 +27,7 @@ class SpecReason(StrEnum):
     UNKNOWN_FALLBACK = "UnknownFallback"
     UNKNOWN_ARGUMENT = "UnknownArgument"
     RENDER_FAILED = "RenderFailed"
+    KUBERAY_NOT_FOUND = "KubeRayNotFound"
     NAME_CONFLICT = "NameConflict"
     REFUSED = "Refused"
 

@@ -3,7 +3,12 @@
     OperatorError              a sentence for a person
     ├── SettingsError          the operator's own settings are wrong; it cannot start
     ├── SpecError              a Model asks for what this installation does not have; becomes SpecValid=False
-    └── RenderError            chart and values make no manifests; a fault of the installation, not of a user
+    ├── RenderError            chart and values make no manifests; a fault of the installation, not of a user
+    └── ClusterError           the API server did not do what it was asked for; says so in its own words
+        ├── Conflict           somebody else wrote first, or it exists already: look again
+        ├── NotAllowed         a right is missing; the sentence says which
+        ├── Refused            it will not have this object, however often it is asked
+        └── Away               no answer, or none that says anything: try again later
 
 No I/O here, and nothing imported from the rest of the package.
 """
@@ -36,3 +41,23 @@ class SpecError(OperatorError):
 
 class RenderError(OperatorError):
     """Helm refuses the chart or its values, in its own words or in those of the chart."""
+
+
+class ClusterError(OperatorError):
+    """The API server did not do what it was asked for."""
+
+
+class Conflict(ClusterError):  # noqa: N818 - named for what happened, as the tree above
+    """Somebody else wrote first, or the object exists already."""
+
+
+class NotAllowed(ClusterError):  # noqa: N818
+    """The operator lacks a right."""
+
+
+class Refused(ClusterError):  # noqa: N818
+    """The API server will not have this object."""
+
+
+class Away(ClusterError):  # noqa: N818
+    """The API server does not answer, or is too busy."""

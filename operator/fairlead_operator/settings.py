@@ -111,6 +111,20 @@ class Ray(_Group):
     head_tolerations: tuple[dict[str, JsonValue], ...] = Field(default=(), description="Taints of those nodes.")
 
 
+class Lease(_Group):
+    """The Lease by which one of several operators leads."""
+
+    name: str = Field(default="fairlead-operator", min_length=1, description="Its name.")
+    namespace: str = Field(default="", description="Its namespace. Empty: the operator's own.")
+
+
+class Http(_Group):
+    """Where /livez, /readyz and /metrics are."""
+
+    host: str = Field(default="0.0.0.0", description="Address to listen on.")  # noqa: S104 - the kubelet asks from outside
+    port: int = Field(default=8080, ge=0, le=65535, description="Port to listen on; 0: any free one.")
+
+
 class _CamelCaseEnvironment(EnvSettingsSource):
     """The environment's variables under the names that files have for them."""
 
@@ -146,6 +160,19 @@ class OperatorSettings(BaseSettings):
     access: Access = Field(default=Access(), description="Who may reach engines.")
     monitoring: Monitoring = Field(default=Monitoring(), description="PodMonitors.")
     ray: Ray = Field(default=Ray(), description="Models with cluster: KubeRay.")
+    namespaces: tuple[str, ...] = Field(
+        default=(), description="Namespaces whose Models are looked after. Empty: the operator's own."
+    )
+    all_namespaces: bool = Field(default=False, description="Look after the Models of every namespace.")
+    workers: int = Field(default=4, ge=1, le=64, description="Models that are worked on at the same time.")
+    resync_seconds: float = Field(
+        default=600.0, ge=1.0, description="Seconds after which a Model is looked at though nothing has changed."
+    )
+    lease: Lease = Field(default=Lease(), description="By which one of several operators leads.")
+    http: Http = Field(default=Http(), description="Health and metrics.")
+    gateway_url: str = Field(
+        default="", description="Where clients reach the gateway, for the status of Models. Empty: not said."
+    )
 
     @classmethod
     def settings_customise_sources(
@@ -172,6 +199,16 @@ def load_operator_settings(file: Path | None) -> OperatorSettings:
         source = "the operator's settings" if file is None else str(file)
         lines = [f"{source}: {'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
         raise SettingsError("\n".join(lines)) from None
+
+
+def watching(settings: OperatorSettings, *, namespaces: tuple[str, ...], all_namespaces: bool) -> OperatorSettings:
+    """`settings` with the namespaces that the command line gives, if any. Raises SettingsError where it gives both."""
+    if namespaces and all_namespaces:
+        message = "--namespace and --all-namespaces exclude each other; give one of them"
+        raise SettingsError(message)
+    if not namespaces and not all_namespaces:
+        return settings
+    return settings.model_copy(update={"namespaces": namespaces, "all_namespaces": all_namespaces})
 
 
 def _read_mapping(file: Path) -> dict[str, Any]:

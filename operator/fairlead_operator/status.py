@@ -169,7 +169,8 @@ class _Status:
             return WorkloadReason.LOADING, f"{answer}; an engine is loading its weights"
         if self._workload.ready:
             return WorkloadReason.NOT_ENOUGH_READY, answer
-        return WorkloadReason.STARTING, f"{answer}; pods are being started"
+        what = "pods are being started" if self._workload.revision else "nothing was started yet"
+        return WorkloadReason.STARTING, f"{answer}; {what}"
 
     def _say_workload(self, status: Any, reason: WorkloadReason, message: str) -> None:
         self._conditions.set(WORKLOAD_READY, status, reason, message)

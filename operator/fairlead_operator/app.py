@@ -1,0 +1,122 @@
+"""Composition: the only place where the parts of the operator meet. Nothing imports it but the command line."""
+
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from kubernetes.client import ApiClient
+
+from fairlead_operator.api import Api
+from fairlead_operator.caches import EVERYWHERE, Caches
+from fairlead_operator.cluster import Cluster
+from fairlead_operator.engines import EnginePods, Engines
+from fairlead_operator.health import HealthServer
+from fairlead_operator.leader import DEFAULT_TIMES, Leader, LeaseTimes
+from fairlead_operator.manager import Manager
+from fairlead_operator.metrics import Metrics, Sources
+from fairlead_operator.reconcile import DEFAULT_WAITS, Reconciler, Waits
+from fairlead_operator.recorder import Recorder
+from fairlead_operator.render import Chart, open_chart
+from fairlead_operator.renderer import Renderer
+from fairlead_operator.settings import OperatorSettings
+from fairlead_operator.status import Links
+from fairlead_operator.token_secret import TokenSecret
+from fairlead_operator.work_queue import WorkQueue
+from fairlead_serve.api_server import ApiServer
+from fairlead_serve.informer import DEFAULT_TIMING, Timing
+
+
+@dataclass(frozen=True)
+class Installation:
+    """Where the operator runs: how it reaches the cluster, its own namespace, and the internal token (empty: none)."""
+
+    client: ApiClient
+    namespace: str
+    token: str = ""
+
+
+@dataclass(frozen=True)
+class Operator:
+    """All parts of one operator, put together and not yet at work."""
+
+    manager: Manager
+    metrics: Metrics
+    settings: OperatorSettings
+
+    def run(self, stopping: threading.Event, *, on_started: Callable[[str], None] = lambda _url: None) -> None:
+        """Work until `stopping`, then end what is at hand. `on_started` is told where health and metrics are.
+
+        Raises SettingsError when their address cannot be listened on.
+        """
+        http, manager = self.settings.http, self.manager
+        health = HealthServer(
+            http.host, http.port, live=manager.hanging, ready=manager.lacking, metrics=self.metrics.render
+        )
+        with health:
+            on_started(health.url)
+            manager.run(stopping)
+
+
+def run_operator(settings: OperatorSettings, installation: Installation, stopping: threading.Event) -> None:
+    """Look after the Models of a cluster until `stopping`. Raises RenderError and SettingsError."""
+    create_operator(settings, installation).run(stopping)
+
+
+def create_operator(
+    settings: OperatorSettings,
+    installation: Installation,
+    *,
+    chart: Chart | None = None,
+    engines: Engines | None = None,
+    lease_times: LeaseTimes = DEFAULT_TIMES,
+    timing: Timing = DEFAULT_TIMING,
+    waits: Waits = DEFAULT_WAITS,
+) -> Operator:
+    """Put an operator together. Raises RenderError when there is no chart of a Model."""
+    metrics = Metrics()
+    queue = WorkQueue(on_wait=metrics.waited)
+    server = ApiServer(installation.client)
+    # The lease is asked for under no lease.
+    leader = Leader(
+        Api(server, on_request=metrics.requested),
+        namespace=settings.lease.namespace or installation.namespace,
+        name=settings.lease.name,
+        identity=f"{socket.gethostname()}_{uuid.uuid4()}",
+        times=lease_times,
+    )
+    api = Api(server, may_write=lambda: leader.leading, on_request=metrics.requested)
+    caches = Caches(installation.client, namespaces(settings, installation), on_change=queue.add, timing=timing)
+    reconciler = Reconciler(
+        cluster=Cluster(api, caches, Recorder(api)),
+        renderer=Renderer(chart or open_chart(settings.chart), settings),
+        engines=engines or EnginePods(installation.token),
+        links=Links(settings.gateway_url),
+        metrics=metrics,
+        clock=lambda: datetime.now(UTC),
+        token_secret=TokenSecret(settings.internal_token, installation.namespace, installation.token),
+        waits=waits,
+    )
+    manager = Manager(
+        caches, queue, reconciler, leader, metrics, workers=settings.workers, resync_seconds=settings.resync_seconds
+    )
+    metrics.watch(
+        Sources(
+            models=caches.models,
+            leading=lambda: leader.leading,
+            queued=lambda: queue.depth,
+            delayed=lambda: queue.delayed,
+            silences=lambda: [(one.path, time.monotonic() - one.last_contact) for one in caches.informers()],
+        )
+    )
+    return Operator(manager, metrics, settings)
+
+
+def namespaces(settings: OperatorSettings, installation: Installation) -> Sequence[str]:
+    """The namespaces to follow."""
+    if settings.all_namespaces:
+        return EVERYWHERE
+    return settings.namespaces or (installation.namespace,)

@@ -1,0 +1,254 @@
+"""One Model, from what there is to what there should be: observe, plan, execute, say so.
+
+Level-triggered: whatever called for it, a reconcile looks at everything and does what is missing. Ended at any point
+and begun anew it does the rest, and where nothing is missing it writes nothing.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from fairlead_operator.capacity import Capacity, device_of, free_gpus
+from fairlead_operator.cluster import Cluster, Key
+from fairlead_operator.conditions import SpecReason, WorkloadReason
+from fairlead_operator.engines import Engines, EngineStatus
+from fairlead_operator.errors import ClusterError, NotAllowed, Refused
+from fairlead_operator.metrics import Metrics
+from fairlead_operator.observed import Observed, Problem, Wanted
+from fairlead_operator.ownership import identity, is_owned
+from fairlead_operator.plan import Plan, make_plan
+from fairlead_operator.pods import engine_verdict, failure, is_ready, missing_secret
+from fairlead_operator.references import SecretReference, secrets_of
+from fairlead_operator.render import Manifest
+from fairlead_operator.renderer import Renderer
+from fairlead_operator.status import Links, status_of, transitions
+from fairlead_operator.workload import engine_pods
+
+_log = logging.getLogger(__name__)
+
+# Pods asked in one reconcile: each may take over a second not to answer.
+_MOST_ENGINES = 8
+
+Clock = Callable[[], datetime]
+
+
+@dataclass(frozen=True)
+class Waits:
+    """Seconds after which to look again at what no watch tells of."""
+
+    outside: float = 10.0
+    """What the operator does not follow: Secrets, objects of others, kinds to be installed."""
+    loading: float = 3.0
+    """Engines that fetch and load: how far they are stands in the status."""
+    capacity: float = 30.0
+    """Devices that a pod waits for: how many are free does, too."""
+    adapters: float = 60.0
+    """Adapters of engines, which forget them when they start anew."""
+
+
+DEFAULT_WAITS = Waits()
+# Problems that end without a change of anything that is followed.
+_FROM_OUTSIDE = frozenset({SpecReason.SECRET_NOT_FOUND, SpecReason.NAME_CONFLICT, SpecReason.KUBERAY_NOT_FOUND})
+
+
+@dataclass(frozen=True)
+class Reconciler:
+    """Reconciles the Models of one cluster. May be shared between threads, one Model at a time in each.
+
+    `platform_namespace` has the internal token's Secret, which other namespaces of Models are given, too, where
+    `token_secret` says how.
+    """
+
+    cluster: Cluster
+    renderer: Renderer
+    engines: Engines
+    links: Links
+    metrics: Metrics
+    clock: Clock
+    token_secret: Callable[[str], Manifest | None] = field(default=lambda _namespace: None)
+    waits: Waits = DEFAULT_WAITS
+
+    def reconcile(self, key: Key) -> float | None:
+        """Seconds after which to look again; None when only a change makes that worth while. Raises ClusterError."""
+        model = self.cluster.model(key)
+        if model is None or model["metadata"].get("deletionTimestamp"):
+            # What it owns is the garbage collector's.
+            return None
+        now = self.clock()
+        wanted = self._known(self.renderer.wanted(model))
+        seen = self._observe(key, model, wanted, now)
+        asked = wanted if isinstance(wanted, Wanted) else None
+        plan = make_plan(asked, seen, now=now)
+        if plan.apply and not any(problem.blocks for problem in plan.problems):
+            missing = list(self._missing(asked, model, plan))
+            if missing:
+                plan = replace(plan, apply=(), delete=(), scale=None, problems=(*plan.problems, *missing))
+        error = self._execute(key, plan)
+        if error is not None:
+            plan = replace(plan, problems=(Problem(SpecReason.REFUSED, str(error)), *plan.problems))
+        seen = self._load_adapters(asked, seen)
+        self._say(model, status_of(asked, seen, plan, self.links, now=now))
+        if error is not None:
+            raise error
+        return self._again(asked, seen, plan)
+
+    # Observe
+
+    def _known(self, wanted: Wanted | Problem) -> Wanted | Problem:
+        """Without monitors, where the cluster knows none; engines, where it does not know theirs, cannot be had."""
+        if isinstance(wanted, Problem):
+            return wanted
+        unknown = [manifest for manifest in wanted.objects if not self.cluster.knows(manifest)]
+        if any(manifest["kind"] == "RayService" for manifest in unknown):
+            message = "spec.cluster: KubeRay is not installed in this cluster; install it, or use Standalone"
+            return Problem(SpecReason.KUBERAY_NOT_FOUND, message)
+        return replace(wanted, objects=[one for one in wanted.objects if one not in unknown]) if unknown else wanted
+
+    def _observe(self, key: Key, model: Manifest, wanted: Wanted | Problem, now: datetime) -> Observed:
+        children = self.cluster.children(key)
+        warnings = self.cluster.warnings(key)
+        pods = engine_pods([child for child in children if child["kind"] == "Pod"])
+        capacity = self._capacity(pods)
+        # Of those that are over, too: the last failure is told after its pod was replaced.
+        every_pod = [child for child in children if child["kind"] == "Pod"]
+        failures = [failure(pod, warnings, now=now, capacity=capacity) for pod in every_pod]
+        problems = [wanted] if isinstance(wanted, Problem) else list(self._problems(key, wanted))
+        problems += _problems_of(pods, warnings, now)
+        return Observed(
+            model=model,
+            children=children,
+            strangers=list(self._strangers(model, wanted, children)) if isinstance(wanted, Wanted) else (),
+            warnings=warnings,
+            failures=[one for one in failures if one is not None],
+            engines=self._ask(pods, asks_all=isinstance(wanted, Wanted) and bool(wanted.adapters)),
+            problems=problems,
+        )
+
+    def _strangers(self, model: Manifest, wanted: Wanted, children: Sequence[Manifest]) -> Iterator[Manifest]:
+        """Objects in the way of those that are to be made. What bears the Model's label is among the children."""
+        known = {identity(child) for child in children}
+        namespace = model["metadata"]["namespace"]
+        for manifest in wanted.objects:
+            if identity(manifest) in known:
+                continue
+            kind, name = identity(manifest)
+            found = self.cluster.read(manifest["apiVersion"], kind, namespace, name)
+            # One of ours that the caches have not heard of yet is no stranger.
+            if found is not None and not is_owned(found, model):
+                yield found
+
+    def _problems(self, key: Key, wanted: Wanted) -> Iterator[Problem]:
+        for name in wanted.model.spec.fallback:
+            if self.cluster.model(Key(key.namespace, name)) is None:
+                message = f"spec.fallback: there is no Model {name} in this namespace; create it, or remove it here"
+                yield Problem(SpecReason.UNKNOWN_FALLBACK, message, blocks=False)
+        if wanted.model.spec.upstream is not None:
+            yield from self._missing_secrets(secrets_of(wanted.model), key.namespace)
+
+    def _missing(self, wanted: Wanted | None, model: Manifest, plan: Plan) -> Iterator[Problem]:
+        """Secrets without which the pods that `plan` makes could not start."""
+        workloads = ("Deployment", "RayService")
+        if wanted is None or not any(manifest["kind"] in workloads for manifest in plan.apply):
+            return
+        namespace = model["metadata"]["namespace"]
+        given = self.token_secret(namespace)
+        if given is not None:
+            self.cluster.apply(given)
+        yield from self._missing_secrets(secrets_of(wanted.model), namespace)
+
+    def _missing_secrets(self, references: Iterator[SecretReference], namespace: str) -> Iterator[Problem]:
+        for reference in references:
+            if not self.cluster.secret_has(namespace, reference.name, reference.key):
+                yield Problem(SpecReason.SECRET_NOT_FOUND, reference.missing)
+
+    def _capacity(self, pods: Sequence[Manifest]) -> Capacity | None:
+        """What is free of the device that a pod waits for."""
+        waiting = [pod for pod in pods if not pod.get("spec", {}).get("nodeName") and device_of(pod)]
+        if not waiting:
+            return None
+        everything, device = self.cluster.nodes_and_pods(), device_of(waiting[0])
+        if everything is None or device is None:
+            return None
+        nodes, all_pods = everything
+        return free_gpus(nodes, all_pods, device, waiting[0])
+
+    def _ask(self, pods: Sequence[Manifest], *, asks_all: bool) -> dict[str, EngineStatus]:
+        """What the engines say that are on their way; and all of them, where adapters are wanted."""
+        running = [pod for pod in pods if pod.get("status", {}).get("phase") == "Running"]
+        asked = [pod for pod in running if asks_all or not is_ready(pod)][:_MOST_ENGINES]
+        told = {pod["metadata"]["name"]: self.engines.status(pod) for pod in asked}
+        return {name: status for name, status in told.items() if status is not None}
+
+    # Execute
+
+    def _execute(self, key: Key, plan: Plan) -> ClusterError | None:
+        """Do what is planned. What the API server refuses for good is returned, to be said in the status."""
+        try:
+            for manifest in plan.apply:
+                self.cluster.apply(manifest)
+            for manifest in plan.delete:
+                self.cluster.delete(manifest)
+            if plan.scale is not None:
+                self.cluster.scale(key, plan.scale)
+        except (Refused, NotAllowed) as error:
+            return error
+        for place in plan.drifted:
+            self.metrics.drift_corrected(place.partition(" ")[0])
+            _log.info("%s: %s was changed by somebody else; put back", key, place)
+        if not plan.is_empty:
+            made = ", ".join("/".join(identity(manifest)) for manifest in plan.apply)
+            gone = ", ".join("/".join(identity(manifest)) for manifest in plan.delete)
+            _log.info("%s: applied [%s], deleted [%s]", key, made, gone)
+        return None
+
+    def _load_adapters(self, wanted: Wanted | None, seen: Observed) -> Observed:
+        """Tell every engine that answers which adapters it should have."""
+        if wanted is None or not wanted.objects or wanted.model.spec.cluster != "Standalone":
+            return seen
+        asked = [(one["name"], one["uri"]) for one in wanted.adapters]
+        engines = dict(seen.engines)
+        for pod in seen.pods:
+            name = pod["metadata"]["name"]
+            engine = engines.get(name)
+            if engine is None or [(one["name"], one["uri"]) for one in engine.adapters] == asked:
+                continue
+            told = self.engines.load(pod, wanted.adapters)
+            if told is not None:
+                engines[name] = told
+        return replace(seen, engines=engines)
+
+    def _say(self, model: Manifest, status: Manifest) -> None:
+        before = model.get("status") or {}
+        if status == before:
+            return
+        self.cluster.write_status(model, status)
+        for kind, reason, message in transitions(before, status):
+            self.cluster.record(model, type=kind, reason=reason, message=message)
+
+    def _again(self, wanted: Wanted | None, seen: Observed, plan: Plan) -> float | None:
+        waits: list[float] = []
+        if any(problem.reason in _FROM_OUTSIDE for problem in plan.problems):
+            waits.append(self.waits.outside)
+        if any(pod.get("status", {}).get("phase") == "Running" and not is_ready(pod) for pod in seen.pods):
+            waits.append(self.waits.loading)
+        if any(one.reason == WorkloadReason.UNSCHEDULABLE for one in seen.failures):
+            waits.append(self.waits.capacity)
+        if wanted is not None and wanted.adapters and seen.pods:
+            states = {one["state"] for engine in seen.engines.values() for one in engine.adapters}
+            waits.append(self.waits.loading if states & {"Pending", "Loading"} else self.waits.adapters)
+        return min(waits, default=None)
+
+
+def _problems_of(pods: Sequence[Manifest], warnings: Sequence[Manifest], now: datetime) -> Iterator[Problem]:
+    """What only shows once a pod was started."""
+    for pod in pods:
+        reason, said = engine_verdict(pod) or ("", "")
+        if reason == SpecReason.UNKNOWN_ARGUMENT:
+            yield Problem(SpecReason.UNKNOWN_ARGUMENT, said, blocks=False)
+        missing = missing_secret(pod, warnings, now=now)
+        if missing is not None:
+            name, key = missing
+            what = f"the Secret {name}" + (f" has no key {key}" if key else " is not in this namespace")
+            message = f"{what}, and pod {pod['metadata']['name']} waits for it; create it"
+            yield Problem(SpecReason.SECRET_NOT_FOUND, message, blocks=False)

@@ -1,0 +1,162 @@
+"""Requests to a Kubernetes API server: the official client's configuration and credentials, and plain JSON.
+
+The official client's own call path builds typed models, which costs several times the request itself and drops every
+field that the models do not know. So only what is hard is taken from it: kubeconfig files, the service account's
+token, which Kubernetes replaces every hour, TLS, proxies and the pool of connections.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import urllib3
+from kubernetes.client import ApiClient, Configuration
+from kubernetes.config import ConfigException, list_kube_config_contexts, load_incluster_config, load_kube_config
+from urllib3.exceptions import HTTPError
+
+from fairlead_serve.errors import ConfigurationError
+
+Manifest = dict[str, Any]
+"""One object of the Kubernetes API, as plain values."""
+
+Client = ApiClient
+"""The official client, which nothing else needs to import."""
+
+_CONNECT_SECONDS = 5.0
+_NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+_USER_AGENT = "fairlead"
+# Watches hold a connection each for as long as they live; one that comes back to a full pool is closed with a warning.
+_CONNECTIONS = 128
+
+
+class Unreachable(Exception):  # noqa: N818 - named for what happened, as the errors of the package
+    """The API server gave no answer: no connection, none in time, or one that broke off."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the API server answered, whatever the status."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> Manifest:
+        """The body as an object. Raises Unreachable when it is none: something in between has answered."""
+        try:
+            document = json.loads(self.body)
+        except ValueError as error:
+            raise Unreachable(f"the answer ({self.status}) is not JSON") from error
+        if not isinstance(document, dict):
+            raise Unreachable(f"the answer ({self.status}) is not an object")
+        return document
+
+    @property
+    def sentence(self) -> str:
+        """The server's own words about what went wrong: the message of its Status object, or the status."""
+        try:
+            return str(self.json().get("message") or f"status {self.status}")
+        except Unreachable:
+            return f"status {self.status}"
+
+
+class ApiServer:
+    """One API server. May be shared between threads."""
+
+    def __init__(self, client: Client, *, answer_seconds: float = 10.0) -> None:
+        """`answer_seconds`: how long an answer may keep silent."""
+        self._client = client
+        self._pool: urllib3.PoolManager = client.rest_client.pool_manager
+        self._timeout = urllib3.Timeout(connect=min(_CONNECT_SECONDS, answer_seconds), read=answer_seconds)
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: object = None,
+        content_type: str = "application/json",
+    ) -> Answer:
+        """One request and the whole of its answer, whatever its status. Raises Unreachable."""
+        try:
+            response = self._pool.urlopen(
+                method,
+                self._url(path, query),
+                headers=self._headers(method, path, content_type if body is not None else ""),
+                body=None if body is None else json.dumps(body, separators=(",", ":")).encode(),
+                timeout=self._timeout,
+                # Whoever asks knows better whether and when to ask again.
+                retries=False,
+            )
+        except (HTTPError, OSError, ConfigException) as error:
+            raise Unreachable(str(error)) from error
+        return Answer(response.status, response.headers, response.data)
+
+    def open(self, path: str, query: Mapping[str, str], *, silence_seconds: float) -> urllib3.BaseHTTPResponse | Answer:
+        """A GET whose body is read as it comes; no read may take longer than `silence_seconds`.
+
+        A whole Answer when the server refuses. Raises Unreachable.
+        """
+        try:
+            response = self._pool.urlopen(
+                "GET",
+                self._url(path, query),
+                headers=self._headers("GET", path, ""),
+                timeout=urllib3.Timeout(connect=_CONNECT_SECONDS, read=silence_seconds),
+                retries=False,
+                preload_content=False,
+            )
+            if response.status != 200:
+                return Answer(response.status, response.headers, response.data)
+        except (HTTPError, OSError, ConfigException) as error:
+            raise Unreachable(str(error)) from error
+        return response
+
+    def _url(self, path: str, query: Mapping[str, str] | None) -> str:
+        return f"{self._client.configuration.host}{path}{'?' + urlencode(query) if query else ''}"
+
+    def _headers(self, method: str, path: str, content_type: str) -> dict[str, str]:
+        headers = {"accept": "application/json", "user-agent": _USER_AGENT}
+        if content_type:
+            headers["content-type"] = content_type
+        # Asks for the token anew each time: the client's configuration knows when to read its file again.
+        self._client.update_params_for_auth(headers, [], ["BearerToken"], path, method, None)
+        return headers
+
+
+def connect(kubeconfig: Path | None) -> Client:
+    """A client of the cluster of `kubeconfig`; without one, of the cluster that this process runs in.
+
+    Raises ConfigurationError when the file is wrong, or there is none and this is not a pod.
+    """
+    configuration = Configuration()
+    configuration.connection_pool_maxsize = _CONNECTIONS
+    try:
+        if kubeconfig is None:
+            load_incluster_config(client_configuration=configuration)
+        else:
+            load_kube_config(config_file=str(kubeconfig), client_configuration=configuration)
+    except ConfigException as error:
+        where = "this is no pod of a cluster; give --kubeconfig" if kubeconfig is None else str(kubeconfig)
+        message = f"there is no cluster to talk to ({where}): {error}"
+        raise ConfigurationError(message) from error
+    return ApiClient(configuration)
+
+
+def home_namespace(kubeconfig: Path | None) -> str:
+    """The namespace of the context of `kubeconfig`; without one, of the pod that this process runs in.
+
+    Raises ConfigurationError.
+    """
+    try:
+        if kubeconfig is None:
+            return _NAMESPACE_FILE.read_text(encoding="utf-8").strip()
+        _, context = list_kube_config_contexts(config_file=str(kubeconfig))
+    except (OSError, ConfigException) as error:
+        message = f"no namespace can be told ({error}); give --namespace"
+        raise ConfigurationError(message) from error
+    return str(context["context"].get("namespace") or "default")

@@ -1,0 +1,3 @@
+from tests.kube.fixture import cluster, standin
+
+__all__ = ["cluster", "standin"]
