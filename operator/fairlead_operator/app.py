@@ -8,8 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from kubernetes.client import ApiClient
-
 from fairlead_operator.api import Api
 from fairlead_operator.caches import EVERYWHERE, Caches
 from fairlead_operator.cluster import Cluster
@@ -26,15 +24,18 @@ from fairlead_operator.settings import OperatorSettings
 from fairlead_operator.status import Links
 from fairlead_operator.token_secret import TokenSecret
 from fairlead_operator.work_queue import WorkQueue
-from fairlead_serve.api_server import ApiServer
+from fairlead_serve.api_server import ApiServer, Client
 from fairlead_serve.informer import DEFAULT_TIMING, Timing
+
+# What is under way when the lease may no longer be relied upon has to end before another can have it.
+_ANSWER_SECONDS = DEFAULT_TIMES.lasting - DEFAULT_TIMES.writing
 
 
 @dataclass(frozen=True)
 class Installation:
     """Where the operator runs: how it reaches the cluster, its own namespace, and the internal token (empty: none)."""
 
-    client: ApiClient
+    client: Client
     namespace: str
     token: str = ""
 
@@ -79,7 +80,7 @@ def create_operator(
     """Put an operator together. Raises RenderError when there is no chart of a Model."""
     metrics = Metrics()
     queue = WorkQueue(on_wait=metrics.waited)
-    server = ApiServer(installation.client)
+    server = ApiServer(installation.client, answer_seconds=_ANSWER_SECONDS)
     # The lease is asked for under no lease.
     leader = Leader(
         Api(server, on_request=metrics.requested),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tests.kube import patches, scaling
+from tests.kube import evictions, patches, scaling
 from tests.kube.access import Access
 from tests.kube.calls import Call
 from tests.kube.errors import BadRequest, Cause, Expired, Invalid, MethodNotAllowed, NotFound, UnsupportedMediaType
@@ -230,6 +230,7 @@ class Api:
         )
 
     def _evict(self, call: Call) -> Answer:
+        evictions.check(self._store, self._existing(call).manifest)
         options = (call.body or {}).get("deleteOptions") or {}
         self._remove(call, call.namespace or "", call.name, options, dry_run=call.dry_run)
         return Answer(201, {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201})

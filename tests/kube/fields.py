@@ -6,6 +6,7 @@ A set is a tree of names as `fieldsV1` has them (sigs.k8s.io/structured-merge-di
 
 import json
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from tests.kube.shapes import Shape
@@ -183,12 +184,14 @@ def _items(value: list[Any], shape: Shape | None, place: str) -> dict[str, Any] 
         return None
     found: dict[str, Any] = {}
     for item in value:
-        if shape.list_type == "set":
-            name = f"v:{json.dumps(item)}"
-        else:
-            keys = dict(sorted(zip(shape.keys, shape.key_of(item), strict=True)))
-            name = f"k:{json.dumps(keys, separators=(',', ':'))}"
+        name = f"v:{json.dumps(item)}" if shape.list_type == "set" else _key(shape.keys, shape.key_of(item))
         if name in found:
             raise UndeclaredError(f"{place}: duplicate entries for key {_readable(name)}")
         found[name] = item
     return found
+
+
+@lru_cache(maxsize=10_000)
+def _key(names: tuple[str, ...], values: tuple[Any, ...]) -> str:
+    keys = dict(sorted(zip(names, values, strict=True)))
+    return f"k:{json.dumps(keys, separators=(',', ':'))}"

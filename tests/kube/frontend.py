@@ -23,6 +23,7 @@ from tests.kube.table import Entry
 from tests.kube.watching import Watch
 
 _JSON = "application/json"
+_FAULTS = "/_faults"
 _AGGREGATED = "g=apidiscovery.k8s.io"
 _encode = msgspec.json.Encoder().encode
 _VERSION = {"major": "1", "minor": "32", "gitVersion": "v1.32.5", "gitCommit": "", "platform": "linux/amd64"}
@@ -107,6 +108,8 @@ class Frontend:
     async def _other(self, request: web.BaseRequest) -> web.StreamResponse:
         """Paths that are no objects': what there is, how the server is, and what clients ask about themselves."""
         path = request.path.rstrip("/")
+        if path.startswith(_FAULTS):
+            return _response(200, _encode(self._control(request.method, path, await request.read())))
         if request.method == "POST":
             body = _parsed(await request.read(), request.content_type)
             return _response(201, _encode(reviews.answer(self._access, self._access.user(request.headers), path, body)))
@@ -118,6 +121,24 @@ class Frontend:
             raise NotFound("the server could not find the requested resource")
         kind = discovery.AGGREGATED if aggregated and path in ("/api", "/apis") else _JSON
         return _response(200, document if isinstance(document, bytes) else _encode(document), content_type=kind)
+
+    def _control(self, method: str, path: str, body: bytes) -> Manifest:
+        """What goes wrong on purpose, for whoever runs the server as a program. Raises NotFound and BadRequest."""
+        match method, path.removeprefix(_FAULTS):
+            case "POST", "":
+                try:
+                    self._faults.add_document(_parsed(body, _JSON) or {})
+                except TypeError as error:
+                    raise BadRequest(str(error)) from error
+            case "DELETE", "":
+                self._faults.clear()
+            case "POST", "/watches":
+                return {"dropped": self.drop_watches()}
+            case "POST", "/compaction":
+                self._store.compact()
+            case _:
+                raise NotFound("faults are POST or DELETE /_faults, POST /_faults/watches, POST /_faults/compaction")
+        return {}
 
     def _document(self, path: str, *, aggregated: bool) -> Manifest | bytes | None:
         resources = self._store.resources()

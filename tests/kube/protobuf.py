@@ -1,6 +1,11 @@
-"""The few requests that kubectl writes as protobuf even to a server that says nothing of it (k8s.io/api/**/*.proto)."""
+"""The few requests that kubectl writes as protobuf even to a server that says nothing of it (k8s.io/api/**/*.proto).
 
+Those are `auth`, `drain`, and `create` of namespaces, configuration and secrets; files it always sends as JSON.
+"""
+
+import base64
 from collections.abc import Iterator
+from enum import Enum
 from typing import Any
 
 from tests.kube.errors import UnsupportedMediaType
@@ -8,41 +13,67 @@ from tests.kube.errors import UnsupportedMediaType
 CONTENT_TYPE = "application/vnd.kubernetes.protobuf"
 
 _MAGIC = b"k8s\x00"
-Message = dict[int, Any]
-"""By the number of a field: its name, and the message in it where it is one."""
 
-_META: Message = {1: ("name", None), 2: ("generateName", None), 3: ("namespace", None)}
-_RESOURCE: Message = dict(
-    enumerate(
-        [(name, None) for name in ("namespace", "verb", "group", "version", "resource", "subresource", "name")], 1
-    )
-)
-_PATH: Message = {1: ("path", None), 2: ("verb", None)}
-_REVIEW: Message = {1: ("resourceAttributes", _RESOURCE), 2: ("nonResourceAttributes", _PATH)}
+
+class _Value(Enum):
+    """What a field holds, where that is no message."""
+
+    TEXT = "text"
+    TEXTS = "a map of texts"
+    BYTES = "a map of bytes"
+
+
+Message = dict[int, tuple[str, Any]]
+"""By the number of a field: its name, and what it holds."""
+
+
+def _texts(*names: str) -> Message:
+    """Fields of text, numbered from 1."""
+    return {number: (name, _Value.TEXT) for number, name in enumerate(names, 1)}
+
+
+_META = (1, ("metadata", _texts("name", "generateName", "namespace")))
+_REVIEW: Message = {
+    1: ("resourceAttributes", _texts("namespace", "verb", "group", "version", "resource", "subresource", "name")),
+    2: ("nonResourceAttributes", _texts("path", "verb")),
+}
 _KINDS: dict[str, Message] = {
-    "SelfSubjectAccessReview": {1: ("metadata", _META), 2: ("spec", _REVIEW)},
-    "SelfSubjectRulesReview": {1: ("metadata", _META), 2: ("spec", {1: ("namespace", None)})},
-    "SelfSubjectReview": {1: ("metadata", _META)},
-    "Namespace": {1: ("metadata", _META)},
-    "Eviction": {1: ("metadata", _META)},
+    "SelfSubjectAccessReview": dict([_META, (2, ("spec", _REVIEW))]),
+    "SelfSubjectRulesReview": dict([_META, (2, ("spec", _texts("namespace")))]),
+    "SelfSubjectReview": dict([_META]),
+    "Namespace": dict([_META]),
+    "ServiceAccount": dict([_META]),
+    "Eviction": dict([_META]),
+    "ConfigMap": dict([_META, (2, ("data", _Value.TEXTS)), (3, ("binaryData", _Value.BYTES))]),
+    "Secret": dict([_META, (2, ("data", _Value.BYTES)), (3, ("type", _Value.TEXT))]),
 }
 
 
 def decoded(body: bytes) -> dict[str, Any]:
     """The object of a request. Raises UnsupportedMediaType for a kind that is not one of the few."""
     envelope = dict(_fields(body.removeprefix(_MAGIC)))
-    type_meta = _message(envelope[1], {1: ("apiVersion", None), 2: ("kind", None)})
-    if type_meta.get("kind") not in _KINDS:
-        raise UnsupportedMediaType(f"a {type_meta.get('kind')} is taken as JSON only")
-    return {**type_meta, **_message(envelope[2], _KINDS[type_meta["kind"]])}
+    type_meta = _message(envelope[1], _texts("apiVersion", "kind"))
+    kind = type_meta.get("kind", "")
+    if kind not in _KINDS:
+        raise UnsupportedMediaType(f"a {kind} is taken as JSON only; write a file and give it to kubectl create -f")
+    return {**type_meta, **_message(envelope[2], _KINDS[kind])}
 
 
 def _message(data: bytes, message: Message) -> dict[str, Any]:
-    found = {}
+    found: dict[str, Any] = {}
     for number, value in _fields(data):
-        if number in message and value:
-            name, inner = message[number]
-            found[name] = value.decode() if inner is None else _message(value, inner)
+        if number not in message or not value:
+            continue
+        name, kind = message[number]
+        if kind is _Value.TEXT:
+            found[name] = value.decode()
+        elif isinstance(kind, _Value):
+            entry = dict(_fields(value))
+            content = entry.get(2, b"")
+            text = content if kind is _Value.TEXTS else base64.b64encode(content)
+            found.setdefault(name, {})[entry[1].decode()] = text.decode()
+        else:
+            found[name] = _message(value, kind)
     return found
 
 

@@ -1,6 +1,8 @@
 """The rules of a CustomResourceDefinition, which are CEL; run by cel-python."""
 
+import re
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import celpy
@@ -29,8 +31,10 @@ class Rules:
         """
         if old is not MISSING and value == old:
             return
+        typed = bool(schema.get("properties"))
         for rule in schema.get("x-kubernetes-validations", ()):
-            if not self._holds(rule["rule"], value, old):
+            used = _used(rule["rule"]) if typed else None
+            if not self._holds(rule["rule"], _part(value, used), _part(old, used)):
                 yield _cause(rule, value, place)
         for name, inner, field in children(value, schema):
             if _ruled(field):
@@ -53,6 +57,29 @@ class Rules:
         if expression not in self._programs:
             self._programs[expression] = self._environment.program(self._environment.compile(expression))
         return self._programs[expression]
+
+
+@cache
+def _used(expression: str) -> frozenset[tuple[str, ...]] | None:
+    """The fields of `self` that a rule speaks of, two names deep; None for a rule about all of it."""
+    if re.search(r"\b(self|oldSelf)\b(?!\.)", expression):
+        return None
+    return frozenset(tuple(path.split(".")[1:3]) for path in re.findall(r"\b(?:self|oldSelf)((?:\.\w+)+)", expression))
+
+
+def _part(value: Any, used: frozenset[tuple[str, ...]] | None) -> Any:
+    """What of an object a rule speaks of: answers are then the same for more objects."""
+    if used is None or not isinstance(value, dict):
+        return value
+    result: dict[str, Any] = {}
+    # What is wanted as a whole comes last.
+    for name, *inner in sorted(used, key=len, reverse=True):
+        found = value.get(name, MISSING)
+        if isinstance(found, dict) and inner and name in ("spec", "metadata"):
+            result.setdefault(name, {}).update({inner[0]: found[inner[0]]} if inner[0] in found else {})
+        elif found is not MISSING:
+            result[name] = found
+    return result
 
 
 def _ruled(schema: Schema) -> bool:

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from tests.kube import defaults
+from tests.kube import checks, defaults
 from tests.kube.decoding import decoded
 from tests.kube.errors import BadRequest, Cause, Invalid
 from tests.kube.resources import Manifest, Resource
@@ -140,9 +140,21 @@ def _fill(manifest: Manifest, resource: Resource) -> None:
 
 
 def _judge(manifest: Manifest, resource: Resource, old: Any = MISSING) -> None:
-    causes = [] if resource.judge is None else resource.judge.causes(manifest, old)
+    if resource.judge is not None:
+        causes = resource.judge.causes(manifest, old)
+    else:
+        causes = [] if _same(manifest, old) else checks.causes(manifest, resource)
     if causes:
         raise Invalid(resource.group, resource.kind, manifest["metadata"]["name"], causes)
+
+
+def _same(new: Manifest, old: Any) -> bool:
+    """Whether only the status differs, or less; then there is nothing to check."""
+    return old is not MISSING and _wanted(new) == _wanted(old) and _labels(new) == _labels(old)
+
+
+def _labels(manifest: Manifest) -> Any:
+    return manifest["metadata"].get("labels")
 
 
 def _check_name(resource: Resource, metadata: Manifest) -> None:

@@ -1,7 +1,10 @@
 """The real kubectl, which must not see that this is no real server."""
 
+import os
 import subprocess
 import threading
+
+import pytest
 
 from tests.kube.cluster import KubeCluster
 from tests.kube.test_apply import deployment
@@ -163,3 +166,45 @@ spec: {model: {uri: hf://org/model}, replicas: 1, scaling: {maxReplicas: 2}}
     assert "replicas and scaling exclude each other; keep one" in done.stderr
     unknown = manifest.replace("replicas: 1", "replica: 1")
     assert 'unknown field "spec.replica"' in cluster.kubectl("apply", "-f", "-", text=unknown).stderr
+
+
+def test_edit_writes_what_the_editor_left(cluster: KubeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster.create(model(replicas=1))
+    monkeypatch.setenv("KUBE_EDITOR", "sed -i s/replicas:.1/replicas:\\ 4/")
+    assert cluster.kubectl("edit", "mdl", "m").stdout == "model.fairlead.dev/m edited\n"
+    found = cluster.get(MODELS, "m")
+    assert found is not None
+    assert found["spec"]["replicas"] == 4
+
+
+def test_a_watch_prints_every_change_as_a_row(cluster: KubeCluster) -> None:
+    cluster.create(model())
+    words = ["kubectl", "get", "mdl", "-w", "--request-timeout=20s"]
+    environment = {**os.environ, "KUBECONFIG": str(cluster.kubeconfig)}
+    with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True) as watching:
+        assert watching.stdout is not None
+        rows = iter(watching.stdout.readline, "")
+        assert next(rows).split()[:2] == ["NAME", "READY"]
+        assert next(rows).split()[0] == "m"
+        cluster.patch(MODELS, "m", {"status": READY}, subresource="status")
+        assert next(rows).split()[:3] == ["m", "True", "Ready"]
+        watching.kill()
+
+
+def test_a_rollout_is_followed_and_begun_anew(cluster: KubeCluster) -> None:
+    cluster.apply(deployment())
+    done = {"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "readyReplicas": 1, "availableReplicas": 1}
+    cluster.patch("apps/v1/deployments", "m", {"status": done}, subresource="status")
+    assert "successfully rolled out" in cluster.kubectl("rollout", "status", "deploy/m", "--timeout=5s").stdout
+    assert cluster.kubectl("rollout", "restart", "deploy/m").returncode == 0
+    found = cluster.get("apps/v1/deployments", "m")
+    assert found is not None
+    annotations = found["spec"]["template"]["metadata"]["annotations"]
+    assert "kubectl.kubernetes.io/restartedAt" in annotations
+
+
+def test_the_fields_and_their_managers_are_shown(cluster: KubeCluster) -> None:
+    cluster.apply(deployment(), manager="fairlead")
+    shown = cluster.kubectl("get", "deploy", "m", "-o", "yaml", "--show-managed-fields").stdout
+    assert "manager: fairlead" in shown
+    assert "operation: Apply" in shown

@@ -16,7 +16,7 @@ _TYPES = {"object": dict, "array": list, "string": str, "integer": int, "boolean
 _NAMES = {dict: "object", list: "array", str: "string", int: "integer", float: "number", bool: "boolean"}
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
 
-BLOCKING = frozenset({"FieldValueTypeInvalid", "FieldValueRequired", "FieldValueNotSupported", "FieldValueTooLong"})
+BLOCKING = frozenset(f"FieldValue{word}" for word in ("TypeInvalid", "Required", "NotSupported", "TooLong", "TooMany"))
 """Reasons after which no rule is asked, since it might not understand the object."""
 
 

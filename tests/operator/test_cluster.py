@@ -205,7 +205,7 @@ def test_scaling_sets_the_number_alone(world: World) -> None:
 
 def test_objects_of_kinds_that_others_bring_are_children_too(world: World) -> None:
     metadata = {**world.config_map()["metadata"], "name": "m"}
-    spec = {"selector": {}, "podMetricsEndpoints": []}
+    spec: dict[str, Any] = {"selector": {}, "podMetricsEndpoints": []}
     world.seen.apply(
         {"apiVersion": "monitoring.coreos.com/v1", "kind": "PodMonitor", "metadata": metadata, "spec": spec}
     )

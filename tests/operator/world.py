@@ -43,6 +43,7 @@ class World:
         http = settings.http.model_copy(update={"host": "127.0.0.1", "port": 0})
         self.settings = settings.model_copy(update={"http": http, "gateway_url": "http://gateway"})
         self.simulation: Simulation | None = None
+        self.chart = LoadedChart(CHART)
         self.token_secret()
 
     # The operator
@@ -60,7 +61,7 @@ class World:
         operator = create_operator(
             self.settings.model_copy(update=settings),
             Installation(connect(self.cluster.kubeconfig), self.cluster.namespace, TOKEN),
-            chart=LoadedChart(CHART),
+            chart=self.chart,
             lease_times=QUICK,
             timing=WATCHES,
             waits=WAITS,
@@ -117,6 +118,11 @@ class World:
         """The status once it is about the Model as it is now."""
         generation = (self.cluster.get(MODELS, name) or {})["metadata"]["generation"]
         return self.wait(lambda status: status.get("observedGeneration", 0) >= generation, name)
+
+    def wait_started(self, name: str = "m") -> Manifest:
+        """The status once it tells of the workload that was applied: there is nothing more to do then."""
+        started = "pods are being started"
+        return self.wait(lambda status: started in condition(status, "WorkloadReady")["message"], name)
 
     # What is around them
 

@@ -4,9 +4,6 @@ Rolling updates, scaling, conditions, the progress deadline, revisions and their
 minReadySeconds.
 """
 
-import hashlib
-import json
-import math
 from functools import partial
 from typing import Any
 
@@ -17,24 +14,18 @@ from tests.kube.simulation.objects import (
     Key,
     annotations_of,
     controller_of,
-    encoded,
     is_deleted,
     key_of,
-    labels_of,
-    oldest_first,
     owner_reference,
     uid_of,
     with_metadata,
     with_spec,
-    without_zeros,
 )
+from tests.kube.simulation.rollout import HASH_LABEL, REVISION, Rollout, available_of, revision_of, template_hash
 from tests.kube.simulation.work import Work
 
-HASH_LABEL = "pod-template-hash"
-REVISION = "deployment.kubernetes.io/revision"
 _DESIRED = "deployment.kubernetes.io/desired-replicas"
 _MAXIMUM = "deployment.kubernetes.io/max-replicas"
-_NO_DEADLINE = 2**31 - 1
 Condition = dict[str, Any]
 
 
@@ -70,16 +61,16 @@ class Deployments:
         # What was just written is told by the replica sets themselves, and leads here again.
         self._write_status(self._rollout(self._latest(key)))
 
-    def _rollout(self, deployment: Manifest) -> "_Rollout":
+    def _rollout(self, deployment: Manifest) -> Rollout:
         uid, generation = uid_of(deployment), deployment["metadata"]["generation"]
         known = self._hashes.get(uid)
         if known is None or known[0] != generation:
             known = self._hashes[uid] = generation, template_hash(deployment["spec"]["template"])
-        return _Rollout(deployment, self._api.owned("replicasets", uid), known[1])
+        return Rollout(deployment, self._api.owned("replicasets", uid), known[1])
 
     # The replica sets
 
-    def _create(self, rollout: "_Rollout") -> None:
+    def _create(self, rollout: Rollout) -> None:
         deployment, template = rollout.deployment, rollout.template
         labels = {**(template["metadata"].get("labels") or {}), HASH_LABEL: rollout.hash}
         selector = deployment["spec"]["selector"]["matchLabels"]
@@ -110,10 +101,10 @@ class Deployments:
         conditions = _with(status.get("conditions", []), condition)
         self._api.write_status("deployments", deployment, {**status, "conditions": conditions})
 
-    def _note_revision(self, rollout: "_Rollout", new: Manifest) -> None:
+    def _note_revision(self, rollout: Rollout, new: Manifest) -> None:
         """A replica set that is taken up again, as by a rollback, is the newest again."""
         revision = annotations_of(new).get(REVISION, "")
-        newest = max(map(_revision, rollout.old), default=0)
+        newest = max(map(revision_of, rollout.old), default=0)
         if int(revision or 0) <= newest:
             revision = str(newest + 1)
             new = self._api.update(
@@ -125,13 +116,13 @@ class Deployments:
             annotations = {**annotations_of(deployment), REVISION: revision}
             self._api.update("deployments", with_metadata(deployment, annotations=annotations))
 
-    def _resize(self, rollout: "_Rollout", replica_set: Manifest, replicas: int) -> None:
+    def _resize(self, rollout: Rollout, replica_set: Manifest, replicas: int) -> None:
         annotations = {**annotations_of(replica_set), **_sizes(rollout)}
         if replica_set["spec"]["replicas"] != replicas or annotations != annotations_of(replica_set):
             changed = with_metadata(with_spec(replica_set, replicas=replicas), annotations=annotations)
             rollout.replace(self._api.update("replicasets", changed))
 
-    def _scale(self, rollout: "_Rollout") -> bool:
+    def _scale(self, rollout: Rollout) -> bool:
         """Follow a change of `replicas` while a rollout goes on, each replica set in proportion; whether there was."""
         active = rollout.active
         if all(annotations_of(one).get(_DESIRED) in (None, str(rollout.wanted)) for one in active):
@@ -153,7 +144,7 @@ class Deployments:
             self._resize(rollout, first, max(0, first["spec"]["replicas"] + left))
         return True
 
-    def _roll(self, rollout: "_Rollout") -> None:
+    def _roll(self, rollout: Rollout) -> None:
         new = rollout.the_new
         size = rollout.size_of_new()
         if new["spec"]["replicas"] != size:
@@ -161,35 +152,37 @@ class Deployments:
         else:
             self._shrink_old(rollout)
 
-    def _shrink_old(self, rollout: "_Rollout") -> None:
+    def _shrink_old(self, rollout: Rollout) -> None:
         """First what is not available anyway, then as many as may be missing."""
-        not_yet = rollout.the_new["spec"]["replicas"] - _available(rollout.the_new)
+        not_yet = rollout.the_new["spec"]["replicas"] - available_of(rollout.the_new)
         least = rollout.wanted - rollout.unavailable
         may_go = rollout.count - least - not_yet
         if rollout.old_count == 0 or may_go <= 0:
             return
         for one in rollout.old:
-            idle = min(may_go, one["spec"]["replicas"] - _available(one))
+            idle = min(may_go, one["spec"]["replicas"] - available_of(one))
             if idle > 0:
                 self._resize(rollout, one, one["spec"]["replicas"] - idle)
                 may_go -= idle
-        spare = sum(map(_available, rollout.all)) - least
+        spare = sum(map(available_of, rollout.all)) - least
         for one in rollout.old:
             going = min(one["spec"]["replicas"], spare)
             if going > 0:
                 self._resize(rollout, one, one["spec"]["replicas"] - going)
                 spare -= going
 
-    def _forget(self, rollout: "_Rollout") -> None:
+    def _forget(self, rollout: Rollout) -> None:
         """Old replica sets beyond the limit of the history."""
         limit = rollout.deployment["spec"].get("revisionHistoryLimit", 10)
-        empty = [one for one in rollout.old if not one["spec"]["replicas"] and not one["status"].get("replicas")]
-        for one in sorted(empty, key=_revision)[: max(0, len(empty) - limit)]:
+        empty = [
+            one for one in rollout.old if not one["spec"]["replicas"] and not one.get("status", {}).get("replicas")
+        ]
+        for one in sorted(empty, key=revision_of)[: max(0, len(empty) - limit)]:
             self._api.delete("replicasets", one)
 
     # The status
 
-    def _write_status(self, rollout: "_Rollout") -> None:
+    def _write_status(self, rollout: Rollout) -> None:
         known = rollout.deployment.get("status", {})
         status = rollout.counts()
         conditions = list(known.get("conditions", []))
@@ -209,7 +202,7 @@ class Deployments:
             self._forget(rollout)
         self._watch_deadline(rollout, status, conditions)
 
-    def _progress(self, rollout: "_Rollout", status: dict[str, Any]) -> Condition | None:
+    def _progress(self, rollout: Rollout, status: dict[str, Any]) -> Condition | None:
         """What is new about the rollout, None for nothing."""
         known = rollout.deployment.get("status", {})
         current = _find(known.get("conditions", []), "Progressing")
@@ -231,13 +224,13 @@ class Deployments:
             return self._condition("Progressing", "True", "FoundNewReplicaSet", message)
         return None
 
-    def _is_late(self, rollout: "_Rollout", current: Condition) -> bool:
+    def _is_late(self, rollout: Rollout, current: Condition) -> bool:
         if current["reason"] in ("NewReplicaSetAvailable", "ProgressDeadlineExceeded"):
             return bool(current["reason"] == "ProgressDeadlineExceeded")
         assert rollout.deadline is not None  # without one nothing is said about progress
         return self._clock.now() > seconds_of(current["lastUpdateTime"]) + rollout.deadline
 
-    def _watch_deadline(self, rollout: "_Rollout", status: dict[str, Any], conditions: list[Condition]) -> None:
+    def _watch_deadline(self, rollout: Rollout, status: dict[str, Any], conditions: list[Condition]) -> None:
         """Come back when a rollout that does not go on is late."""
         key = key_of(rollout.deployment)
         if key in self._deadlines:
@@ -262,103 +255,11 @@ class Deployments:
         return found
 
 
-class _Rollout:
-    """A Deployment and its replica sets at one moment, and what the numbers of both allow."""
-
-    def __init__(self, deployment: Manifest, replica_sets: list[Manifest], hash_of_template: str) -> None:
-        self.deployment = deployment
-        self.template = deployment["spec"]["template"]
-        self.hash = hash_of_template
-        self.all = oldest_first(replica_sets)
-        self.wanted: int = deployment["spec"].get("replicas", 1)
-        numbers = deployment["spec"].get("strategy", {}).get("rollingUpdate") or {}
-        self.surge = math.ceil(_number(numbers.get("maxSurge", "25%"), self.wanted))
-        self.unavailable = min(math.floor(_number(numbers.get("maxUnavailable", "25%"), self.wanted)), self.wanted)
-        if self.surge == self.unavailable == 0:
-            self.unavailable = 1  # percentages of small numbers
-        deadline = deployment["spec"].get("progressDeadlineSeconds", _NO_DEADLINE)
-        self.deadline: int | None = None if deadline == _NO_DEADLINE else deadline
-
-    @property
-    def new(self) -> Manifest | None:
-        return next((one for one in self.all if labels_of(one).get(HASH_LABEL) == self.hash), None)
-
-    @property
-    def the_new(self) -> Manifest:
-        """The new replica set once it is there."""
-        assert self.new is not None
-        return self.new
-
-    @property
-    def old(self) -> list[Manifest]:
-        return [one for one in self.all if labels_of(one).get(HASH_LABEL) != self.hash]
-
-    @property
-    def active(self) -> list[Manifest]:
-        return [one for one in self.all if one["spec"]["replicas"]]
-
-    @property
-    def count(self) -> int:
-        return sum(one["spec"]["replicas"] for one in self.all)
-
-    @property
-    def old_count(self) -> int:
-        return sum(one["spec"]["replicas"] for one in self.old)
-
-    @property
-    def next_revision(self) -> int:
-        return max(map(_revision, self.all), default=0) + 1
-
-    def latest(self, replica_set: Manifest) -> Manifest:
-        return next(one for one in self.all if uid_of(one) == uid_of(replica_set))
-
-    def replace(self, replica_set: Manifest) -> None:
-        """Go on with a new state of one of them."""
-        self.all = [replica_set if uid_of(one) == uid_of(replica_set) else one for one in self.all]
-
-    def size_of_new(self) -> int:
-        """How large the new replica set may be now, in a rolling update."""
-        size: int = self.new["spec"]["replicas"] if self.new else 0
-        room = self.wanted + self.surge - self.count
-        if size > self.wanted:
-            return self.wanted
-        return size + min(room, self.wanted - size) if room > 0 else size
-
-    def counts(self) -> dict[str, Any]:
-        """The numbers of the status."""
-        available = sum(map(_available, self.all))
-        statuses = [one.get("status", {}) for one in self.all]
-        return without_zeros(
-            {
-                "observedGeneration": self.deployment["metadata"]["generation"],
-                "replicas": sum(status.get("replicas", 0) for status in statuses),
-                "updatedReplicas": self.the_new.get("status", {}).get("replicas", 0),
-                "readyReplicas": sum(status.get("readyReplicas", 0) for status in statuses),
-                "availableReplicas": available,
-                "unavailableReplicas": max(0, self.count - available),
-            }
-        )
-
-    def is_complete(self, status: dict[str, Any]) -> bool:
-        counts = (status.get(name, 0) for name in ("updatedReplicas", "replicas", "availableReplicas"))
-        return all(count == self.wanted for count in counts)
-
-
-def template_hash(template: Manifest) -> str:
-    """Ten letters that tell one pod template from another; other ones than in a real cluster."""
-    return encoded(hashlib.sha256(json.dumps(template, sort_keys=True).encode()).hexdigest())
-
-
-def _number(value: int | str, whole: int) -> float:
-    """A number, or a percentage of `whole`."""
-    return int(value.removesuffix("%")) * whole / 100 if isinstance(value, str) else value
-
-
-def _sizes(rollout: _Rollout) -> dict[str, str]:
+def _sizes(rollout: Rollout) -> dict[str, str]:
     return {_DESIRED: str(rollout.wanted), _MAXIMUM: str(rollout.wanted + rollout.surge)}
 
 
-def _proportion(replica_set: Manifest, rollout: _Rollout, left: int, add: int) -> int:
+def _proportion(replica_set: Manifest, rollout: Rollout, left: int, add: int) -> int:
     """The share of one replica set in `add` pods (or fewer ones), of which `left` are to be given."""
     size: int = replica_set["spec"]["replicas"]
     if not size or not left or not add:
@@ -368,14 +269,6 @@ def _proportion(replica_set: Manifest, rollout: _Rollout, left: int, add: int) -
     maximum = int(annotations_of(replica_set).get(_MAXIMUM, 0)) or rollout.count
     share = round(size * (rollout.wanted + rollout.surge) / maximum) - size
     return min(share, left) if add > 0 else max(share, left)
-
-
-def _available(replica_set: Manifest) -> int:
-    return int(replica_set.get("status", {}).get("availableReplicas", 0))
-
-
-def _revision(replica_set: Manifest) -> int:
-    return int(annotations_of(replica_set).get(REVISION, 0))
 
 
 def _has_progressed(before: dict[str, Any], now: dict[str, Any]) -> bool:
@@ -393,12 +286,9 @@ def _find(conditions: list[Condition], name: str) -> Condition | None:
 def _with(conditions: list[Condition], condition: Condition) -> list[Condition]:
     """`conditions` with another one of this type; one that says the same stays as it is."""
     known = _find(conditions, condition["type"])
-    if known is not None:
-        if (known["status"], known["reason"]) == (condition["status"], condition["reason"]):
-            # A rollout that went on tells when.
-            if condition["reason"] != "ReplicaSetUpdated":
-                return conditions
-            condition = {**condition, "lastTransitionTime": known["lastTransitionTime"]}
-        elif known["status"] == condition["status"]:
-            condition = {**condition, "lastTransitionTime": known["lastTransitionTime"]}
+    if known is not None and known["status"] == condition["status"]:
+        # Of these one says with its time when the rollout went on.
+        if known["reason"] == condition["reason"] != "ReplicaSetUpdated":
+            return conditions
+        condition = {**condition, "lastTransitionTime": known["lastTransitionTime"]}
     return [*(one for one in conditions if one["type"] != condition["type"]), condition]

@@ -44,7 +44,8 @@ class Kubelet:
     def _worker(self, pod: Manifest) -> PodWorker:
         uid = uid_of(pod)
         if uid not in self._workers:
-            self._workers[uid] = PodWorker(self._around, key_of(pod), uid, next(self._addresses))
+            address = pod.get("status", {}).get("podIP") or next(self._addresses)
+            self._workers[uid] = PodWorker(self._around, key_of(pod), uid, address)
         return self._workers[uid]
 
     def _forget(self, uid: str) -> None:

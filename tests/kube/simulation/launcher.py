@@ -19,8 +19,7 @@ class Launcher:
 
     def __init__(self, api: Api) -> None:
         self._api = api
-        # A short name: the path of a Unix socket in it may have no more than 107 bytes.
-        self._folder = tempfile.TemporaryDirectory(prefix="fl-")
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._numbers = itertools.count()
 
     def process(self, pod: Manifest, local: Local, variables: Mapping[str, str], *, ip: str) -> Process:
@@ -48,9 +47,13 @@ class Launcher:
 
     def close(self) -> None:
         """Once the processes have ended."""
-        self._folder.cleanup()
+        if self._folder is not None:
+            self._folder.cleanup()
 
     def _new_folder(self, *parts: str) -> Path:
+        if self._folder is None:
+            # A short name: the path of a Unix socket in it may have no more than 107 bytes.
+            self._folder = tempfile.TemporaryDirectory(prefix="fl-")
         folder = Path(self._folder.name, *parts)
         folder.mkdir(parents=True, exist_ok=True)
         return folder

@@ -79,6 +79,7 @@ class PodWorker:
         self._follow(self._around.script.fate_of(pod))
         if isinstance(self._fate, Evicted):
             self.close()
+            self._warn("Evicted", self._fate.message)
             self._write(pod_status.evicted(pod, self._fate.message, at=self._now()))
         elif pod_status.is_running(pod):
             self._go_on(pod)
@@ -105,6 +106,7 @@ class PodWorker:
         pod = self._latest()
         match self._fate:
             case Pulling():
+                self._write(pod_status.waiting(pod, "ContainerCreating", at=self._now()))
                 return
             case ImagePullError(error):
                 self._pull_in_vain(pod, error)
@@ -113,14 +115,18 @@ class PodWorker:
         try:
             variables = environment(self._api, pod, container)
         except MissingError as error:
-            self.misses = str(error)
+            if self.misses != str(error):
+                self.misses = str(error)
+                self._warn("Failed", f"Error: {error}")
             self._write(pod_status.config_error(pod, self.misses, at=self._now()))
             return
         self.misses = ""
         match self._fate:
             case CreateError(message):
+                self._warn("Failed", f"Error: {message}")
                 self._write(pod_status.create_error(pod, message, at=self._now()))
             case RunError(message):
+                self._warn("Failed", f"Error: {message}")
                 self._write(pod_status.run_error(pod, message, at=self._now()))
                 self._resume_at = self._clock.now() + pod_status.MAX_BACK_OFF_SECONDS
                 self._later(_NEXT_LOOK_SECONDS, self._fail_to_run)
@@ -131,13 +137,16 @@ class PodWorker:
         """Mount the volumes and give the pod its address; whether that could be done."""
         misses = missing_volume(self._api, pod)
         if misses and misses != self.misses:
-            self._around.recorder.record(pod, "FailedMount", misses, component="kubelet", host=pod["spec"]["nodeName"])
+            self._warn("FailedMount", misses)
         self.misses = misses
         ip = "" if misses else self._ip
         self._write(pod_status.placed(pod, host_ip=self._host_ip(pod), pod_ip=ip, at=self._now()))
         return not misses
 
     def _pull_in_vain(self, pod: Manifest, error: str) -> None:
+        image = pod["spec"]["containers"][0]["image"]
+        self._warn("Failed", f'Failed to pull image "{image}": {error}')
+        self._warn("Failed", "Error: ErrImagePull")
         self._write(pod_status.image_pull_error(pod, error, at=self._now()))
         wait = min(pod_status.MAX_BACK_OFF_SECONDS, 10 * 2**self._pulls)
         self._pulls += 1
@@ -147,6 +156,7 @@ class PodWorker:
     def _wait_to_pull(self) -> None:
         pod = self._pod()
         if pod is not None and isinstance(self._fate, ImagePullError):
+            self._warn("Failed", "Error: ImagePullBackOff")
             self._write(pod_status.image_pull_back_off(pod, self._fate.error, at=self._now()))
             self._later(self._resume_at - self._clock.now(), self.sync)
 
@@ -202,6 +212,9 @@ class PodWorker:
         wait = 0 if pod_status.is_ended(pod) else pod_status.back_off_seconds(pod)
         self._resume_at = self._clock.now() + wait
         if wait:
+            who = f"{pod['metadata']['name']}_{self._key[0]}({self._uid})"
+            name = pod["spec"]["containers"][0]["name"]
+            self._warn("BackOff", f"Back-off restarting failed container {name} in pod {who}")
             self._write(pod_status.crash_loop(pod, at=self._now()))
             self._later(wait, self.sync)
 
@@ -259,11 +272,15 @@ class PodWorker:
 
     def _latest(self) -> Manifest:
         pod = self._pod()
-        assert pod is not None  # it is only asked for after a write
+        assert pod is not None  # it is only asked for while the pod is there
         return pod
 
     def _write(self, status: Status) -> None:
         self._api.write_status("pods", self._latest(), status)
+
+    def _warn(self, reason: str, message: str) -> None:
+        pod = self._latest()
+        self._around.recorder.record(pod, reason, message, component="kubelet", host=pod["spec"]["nodeName"])
 
     def _later(self, seconds: float, call: Callable[[], None]) -> None:
         if self._timer is not None:

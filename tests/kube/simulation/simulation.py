@@ -80,23 +80,19 @@ class Simulation:
         script: Script | None = None,
         clock: Clock | None = None,
     ) -> None:
-        self._store = store
-        self._own = (("nodes", nodes), ("storageclasses", storage_classes))
         self.script = script or Script()
         self.clock = clock or LoopClock()
-
-    def start(self) -> None:
-        """To be called on the loop."""
-        self._loop = asyncio.get_running_loop()
-        self._thread = threading.get_ident()
-        self._work = Work(self._loop)
-        self._background = Background(self._loop)
-        self._api = Api(self._store)
-        recorder = Recorder(self._api, self.clock)
+        self._store = store
+        self._own = (("nodes", nodes), ("storageclasses", storage_classes))
+        self._work = Work()
+        self._background = Background()
+        self._api = Api(store)
         self._launcher = Launcher(self._api)
-        self._kubelet = Kubelet(
-            Surroundings(self._api, self._work, self.clock, recorder, self.script, self._background, self._launcher)
+        recorder = Recorder(self._api, self.clock)
+        around = Surroundings(
+            self._api, self._work, self.clock, recorder, self.script, self._background, self._launcher
         )
+        self._kubelet = Kubelet(around)
         self._ray = RayServices(self._api, self._work, self.clock, self.script)
         self._controllers: tuple[Controller, ...] = (
             Deployments(self._api, self._work, self.clock),
@@ -108,6 +104,14 @@ class Simulation:
             self._kubelet,
             Endpoints(self._api, self._work),
         )
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = threading.get_ident()
+        self._end: Callable[[], None] = lambda: None
+
+    def start(self) -> None:
+        """To be called on the loop, once."""
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
         self._end = self._store.subscribe(self._observe)
         for plural, manifest in self._api.fill():
             self._tell("ADDED", plural, manifest)
@@ -128,7 +132,7 @@ class Simulation:
 
     def call(self, function: Callable[P, T], *arguments: P.args, **more: P.kwargs) -> T:
         """The result of `function`, called on the loop, from any thread."""
-        if threading.get_ident() == self._thread:
+        if self._loop is None or threading.get_ident() == self._thread:
             return function(*arguments, **more)
 
         async def there() -> T:

@@ -24,7 +24,7 @@ async def http() -> AsyncIterator[aiohttp.ClientSession]:
 
 
 @pytest.fixture
-def engine(world: World) -> Engine:
+async def engine(world: World) -> Engine:
     """The engine of the pods of the Model m, which run."""
     engine = world.script.serve(Engine(), model="m")
     world.create("secrets", "token", stringData={"token": "word"})

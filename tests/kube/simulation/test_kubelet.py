@@ -80,6 +80,22 @@ async def test_an_image_that_cannot_be_pulled_is_tried_again_and_again(world: Wo
     assert (world.images, state(world.pod)["restartCount"]) == (["e:1"], 0)
 
 
+async def test_a_kubelet_warns_of_what_it_cannot_do(world: World) -> None:
+    world.script.play(ImagePullError("no such image"))
+    world.deploy()
+    world.advance(1)
+    messages = ['Failed to pull image "e:1": no such image', "Error: ErrImagePull", "Error: ImagePullBackOff"]
+    assert sorted(event["message"] for event in world.events("Failed")) == sorted(messages)
+    world.script.play(Crash())
+    world.settle()
+    (event,) = world.events("BackOff")
+    assert (event["type"], event["count"], event["source"]["component"]) == ("Warning", 1, "kubelet")
+    world.advance(10)
+    (event,) = world.events("BackOff")
+    assert event["count"] == 2
+    assert event["firstTimestamp"] < event["lastTimestamp"]
+
+
 async def test_a_container_out_of_memory_is_restarted_after_longer_and_longer_waits(world: World) -> None:
     world.script.play(OutOfMemory(after=5))
     world.deploy()

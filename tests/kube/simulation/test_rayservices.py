@@ -61,6 +61,7 @@ async def test_a_service_becomes_a_cluster_with_a_head_and_workers(world: World)
     assert (status(world)["serviceStatus"], status(world)["numServeEndpoints"]) == ("Running", 4)
     active = status(world)["activeServiceStatus"]
     assert active["rayClusterName"] == found["metadata"]["name"]
+    assert active["rayClusterStatus"]["head"]["podName"] == f"{found['metadata']['name']}-head"
     assert active["applicationStatuses"]["m"]["status"] == "RUNNING"
     assert active["applicationStatuses"]["m"]["serveDeploymentStatuses"]["engine"]["status"] == "HEALTHY"
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -9,7 +10,7 @@ import pytest
 
 from fairlead_operator.render import Manifest
 from tests.kube.simulation.clock import LoopClock
-from tests.kube.simulation.run import Local
+from tests.kube.simulation.run import Local, Rewriting
 from tests.kube.simulation.world import World, condition, state
 
 SERVER = """
@@ -44,6 +45,18 @@ CONTAINER: dict[str, Any] = {
     "terminationMessagePolicy": "FallbackToLogsOnError",
 }
 _SECONDS = 30
+
+
+def test_words_of_a_container_are_rewritten_to_this_machine(tmp_path: Path) -> None:
+    mounts = {"/etc/app": tmp_path / "config", "/tmp": tmp_path / "tmp", "/tmp/inner": tmp_path / "inner"}
+    rewriting = Rewriting(Local(programs={"app": ("python", "-m", "app")}), ip="127.9.9.9", mounts=mounts)
+    command = rewriting.command(
+        ["app", "--file=/etc/app/file", "--host", "0.0.0.0", "/tmp/inner/a", "/tmpfile", "/a/tmp"]
+    )
+    assert command[:3] == ["python", "-m", "app"]
+    assert command[3:6] == [f"--file={tmp_path}/config/file", "--host", "127.9.9.9"]
+    assert command[6:] == [f"{tmp_path}/inner/a", "/tmpfile", "/a/tmp"]
+    assert rewriting.environment({"HOME": "/tmp"})["HOME"] == f"{tmp_path}/tmp"
 
 
 @pytest.fixture

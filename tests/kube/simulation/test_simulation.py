@@ -3,9 +3,11 @@
 import pytest
 
 from fairlead_operator.render import Manifest
+from tests.charts.workload import model, workload
 from tests.kube.cluster import KubeCluster
 from tests.kube.server import KubeServer
 from tests.kube.simulation.clock import ManualClock
+from tests.kube.simulation.objects import with_metadata
 from tests.kube.simulation.script import OutOfMemory, Ready, Starting
 from tests.kube.simulation.simulation import simulated
 from tests.kube.simulation.world import state, template
@@ -70,3 +72,30 @@ def test_what_was_there_before_is_taken_up(cluster: KubeCluster, standin: KubeSe
         cluster.delete("apps/v1/deployments", "m")
         simulation.settle()
         assert cluster.list("v1/pods") == []
+
+
+def test_a_namespace_that_ends_takes_its_pods_along(cluster: KubeCluster, standin: KubeServer) -> None:
+    with simulated(standin) as simulation:
+        cluster.apply(deployment())
+        simulation.settle()
+        cluster.delete("v1/namespaces", cluster.namespace)
+        cluster.wait_gone("v1/namespaces", cluster.namespace)
+        simulation.settle()
+        assert cluster.list("v1/pods") == []
+
+
+@pytest.mark.parametrize("cluster_of", ["Standalone", "KubeRay"])
+def test_the_workload_of_a_model_becomes_ready(cluster: KubeCluster, standin: KubeServer, cluster_of: str) -> None:
+    with simulated(standin) as simulation:
+        for manifest in workload(model(cluster=cluster_of, cache={"size": "1Gi"})).manifests:
+            cluster.apply(with_metadata(manifest, namespace=cluster.namespace))
+        simulation.settle()
+        (pod, *_) = cluster.list("v1/pods")
+        missing = 'secret "fairlead-internal-token" not found'
+        assert state(pod)["state"]["waiting"] == {"reason": "CreateContainerConfigError", "message": missing}
+        secret = {"metadata": {"name": "fairlead-internal-token"}, "stringData": {"token": "word"}}
+        cluster.apply({"apiVersion": "v1", "kind": "Secret", **secret})
+        simulation.settle()
+        (found,) = cluster.list("discovery.k8s.io/v1/endpointslices", selector="fairlead.dev/model=m")
+        (endpoint,) = found["endpoints"]
+        assert (endpoint["conditions"]["ready"], found["ports"][0]["port"]) == (True, 8000)

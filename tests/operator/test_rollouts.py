@@ -1,0 +1,264 @@
+"""Engines that come, change and fail, in a cluster whose controllers, scheduler and kubelets are simulated."""
+
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fairlead_operator.render import LoadedChart
+from tests.charts.workload import CHART
+from tests.kube.resources import Manifest
+from tests.kube.server import KubeServer
+from tests.kube.simulation.clock import ManualClock
+from tests.kube.simulation.engine import Engine
+from tests.kube.simulation.script import Crash, Pulling, Ready, Starting
+from tests.kube.simulation.simulation import Simulation, node
+from tests.operator.world import DEPLOYMENTS, MODELS, World, condition
+
+GPU = {"engine": {"device": "cuda"}}
+OTHER = {"engine": {"device": "cuda", "maxModelLen": 1024}}
+
+
+@pytest.fixture
+def simulation(world: World, standin: KubeServer) -> Iterator[Simulation]:
+    """Controllers around the stand-in, and an operator at work."""
+    del standin  # a real cluster has controllers of its own
+    clock = ManualClock(time.time())
+    with world.simulated(nodes=[node("n1", gpus=2)], clock=clock) as simulation, world.operator():
+        yield simulation
+
+
+def pods(world: World, name: str = "m") -> list[Manifest]:
+    return world.cluster.list("v1/pods", f"fairlead.dev/model={name}")
+
+
+def serving(world: World, revision: str = "", count: int = 1, name: str = "m") -> Manifest:
+    """The status once so many engines answer, all of them of that revision."""
+
+    def holds(status: Manifest) -> bool:
+        complete = condition(status, "Progressing")["reason"] == "RolloutComplete"
+        return complete and status["readyReplicas"] == count and revision in ("", status["updatedRevision"])
+
+    return world.wait(holds, name)
+
+
+def crash(world: World, simulation: Simulation) -> None:
+    """Let an engine that crashes do so, often enough to be no accident."""
+    world.wait(lambda status: condition(status, "WorkloadReady")["reason"] == "ContainerCrashLoopBackOff")
+    simulation.advance(90)
+
+
+class Seen:
+    """How many engines of a Model there were, at every change of a pod."""
+
+    def __init__(self, world: World, server: KubeServer, name: str = "m") -> None:
+        self.most = 0
+        self.fewest_ready = 1000
+        self._pods = {pod["metadata"]["name"]: pod for pod in pods(world, name)}
+        self._name = name
+        server.call(server.store.subscribe, self._notice)
+
+    def _notice(self, event: str, resource: Any, manifest: Manifest) -> None:
+        labels = manifest["metadata"].get("labels") or {}
+        if resource.plural != "pods" or labels.get("fairlead.dev/model") != self._name:
+            return
+        self._pods[manifest["metadata"]["name"]] = manifest
+        if event == "DELETED":
+            del self._pods[manifest["metadata"]["name"]]
+        live = [pod for pod in self._pods.values() if not pod["metadata"].get("deletionTimestamp")]
+        self.most = max(self.most, len(live))
+        self.fewest_ready = min(self.fewest_ready, sum(_is_ready(pod) for pod in live))
+
+
+def _is_ready(pod: Manifest) -> bool:
+    conditions = pod.get("status", {}).get("conditions", ())
+    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+
+
+@pytest.mark.usefixtures("simulation")
+def test_a_model_that_is_applied_becomes_ready(world: World) -> None:
+    world.model(**GPU, replicas=2)
+    world.wait_condition("Ready", "True")
+    status = serving(world, count=2)
+    assert (status["phase"], status["replicas"], status["desiredReplicas"]) == ("Serving", 2, 2)
+    assert status["currentRevision"] == status["updatedRevision"]
+    assert condition(status, "ModelCached")["status"] == "True"
+    assert ("Normal", "Ready") in world.events()
+
+
+@pytest.mark.usefixtures("simulation")
+def test_an_update_needs_no_gpu_more_than_there_are(world: World, standin: KubeServer) -> None:
+    world.model(**GPU, replicas=2)
+    before = serving(world, count=2)["updatedRevision"]
+    seen = Seen(world, standin)
+    world.model(**OTHER, replicas=2)
+    world.wait(lambda status: status["updatedRevision"] != before)
+    after = serving(world, count=2)
+    assert after["currentRevision"] != before
+    assert seen.most <= 2
+    assert seen.fewest_ready >= 1
+    assert {pod["metadata"]["labels"]["fairlead.dev/revision"] for pod in pods(world)} == {after["currentRevision"]}
+
+
+def test_an_update_that_crashes_goes_back_while_the_other_engines_serve(
+    world: World, standin: KubeServer, simulation: Simulation
+) -> None:
+    world.model(**GPU, replicas=2)
+    before = serving(world, count=2)["updatedRevision"]
+    seen = Seen(world, standin)
+    broken = {"engine": {"device": "cuda", "image": "registry/engine:broken"}}
+    simulation.script.play(Crash(message="EngineStartFailed: no kernel image"), image="registry/engine:broken")
+    world.model(**broken, replicas=2)
+    crash(world, simulation)
+    found = world.wait(lambda status: condition(status, "Progressing")["reason"] == "RolledBack")
+    assert "no kernel image" in condition(found, "Progressing")["message"]
+    world.wait(lambda status: status["readyReplicas"] == 2 and status["currentRevision"] == before)
+    assert seen.fewest_ready >= 1
+    assert ("Warning", "RolledBack") in world.events()
+    assert condition(world.status(), "Ready")["status"] == "True"
+    # Once it is known to fail it is not tried again, not even by another operator.
+    uids = {pod["metadata"]["uid"] for pod in pods(world)}
+    with world.operator():
+        world.model(**broken, replicas=2, limits={"maxOngoing": 1})
+        world.wait_observed()
+    assert {pod["metadata"]["uid"] for pod in pods(world)} == uids
+    # A retry is asked for by an annotation; by now the image is mended.
+    simulation.script.play(Ready(), image="registry/engine:broken")
+    world.cluster.patch(MODELS, "m", {"metadata": {"annotations": {"fairlead.dev/retry": "1"}}})
+    world.wait(lambda status: status.get("currentRevision") not in ("", None, before))
+    assert serving(world, count=2)["phase"] == "Serving"
+
+
+def test_an_update_for_which_there_is_no_gpu_says_how_many_are_free(world: World, simulation: Simulation) -> None:
+    del simulation
+    surge = {"rolloutStrategy": {"maxSurge": 1, "maxUnavailable": 0}, "replicas": 2}
+    world.model(**GPU, **surge)
+    serving(world, count=2)
+    world.model(**OTHER, **surge)
+    found = world.wait(lambda status: condition(status, "Progressing")["reason"] == "Blocked")
+    message = condition(found, "Progressing")["message"]
+    assert message.startswith("blocked: needs 1 more nvidia.com/gpu")
+    assert "2 of before serve meanwhile" in message
+    assert found["readyReplicas"] == 2
+    assert condition(found, "Ready")["status"] == "True"
+
+
+def test_hold_leaves_a_failed_update_for_inspection(world: World, simulation: Simulation) -> None:
+    strategy = {"rolloutStrategy": {"onFailure": "Hold"}, "replicas": 2}
+    world.model(**GPU, **strategy)
+    before = serving(world, count=2)["updatedRevision"]
+    simulation.script.play(Crash(), image="registry/engine:broken")
+    world.model(engine={"device": "cuda", "image": "registry/engine:broken"}, **strategy)
+    crash(world, simulation)
+    found = world.wait(lambda status: condition(status, "Progressing")["reason"] == "ProgressDeadlineExceeded")
+    assert found["updatedRevision"] != before
+    assert found["readyReplicas"] == 1
+    assert found["phase"] == "Degraded"
+
+
+def test_a_download_is_told_from_the_pod(world: World, simulation: Simulation) -> None:
+    engine = Engine(
+        phase="Downloading",
+        cached=False,
+        download={"bytesDone": 1_000_000, "bytesTotal": 4_000_000, "bytesPerSecond": 250_000},
+    )
+    simulation.script.serve(engine, model="m")
+    simulation.script.play(Starting(), model="m")
+    world.model(**GPU)
+    found = world.wait(lambda status: "download" in status)
+    assert found["download"] == {"bytesDone": 1_000_000, "bytesTotal": 4_000_000, "bytesPerSecond": 250_000}
+    assert found["phase"] == "Caching"
+    assert condition(found, "ModelCached")["reason"] == "Downloading"
+    engine.phase, engine.cached, engine.download = "Loading", True, None
+    found = world.wait(lambda status: condition(status, "WorkloadReady")["reason"] == "Loading")
+    assert condition(found, "ModelCached")["status"] == "True"
+    assert "download" not in found
+    engine.phase = "Ready"
+    simulation.script.play(Ready(), model="m")
+    assert serving(world)["phase"] == "Serving"
+
+
+def adapter(name: str, uri: str = "hf://org/lora") -> dict[str, str]:
+    return {"name": name, "uri": uri}
+
+
+def test_adapters_come_and_go_on_running_engines(world: World, simulation: Simulation) -> None:
+    engine = simulation.script.serve(Engine(), model="m")
+    world.model(**GPU, lora={"adapters": [adapter("sql")]})
+    found = world.wait(lambda status: status.get("adapters") == [{"name": "sql", "state": "Loaded"}])
+    (uid,) = [pod["metadata"]["uid"] for pod in pods(world)]
+    engine.failing["chat"] = "rank 64 is above spec.lora.maxRank"
+    world.model(**GPU, lora={"adapters": [adapter("sql"), adapter("chat")]})
+    found = world.wait(
+        lambda status: len(status.get("adapters", ())) == 2 and status["adapters"][1]["state"] == "Failed"
+    )
+    assert found["adapters"][1]["message"] == "rank 64 is above spec.lora.maxRank"
+    world.model(**GPU, lora={"adapters": []})
+    world.wait(lambda status: "adapters" not in status)
+    assert [pod["metadata"]["uid"] for pod in pods(world)] == [uid]
+
+
+def test_an_engine_that_started_anew_gets_its_adapters_again(world: World, simulation: Simulation) -> None:
+    engine = simulation.script.serve(Engine(), model="m")
+    world.model(**GPU, lora={"adapters": [adapter("sql")]})
+    world.wait(lambda status: status.get("adapters") == [{"name": "sql", "state": "Loaded"}])
+    (name,) = engine.asked
+    engine.asked.clear()
+    engine.failing["sql"] = "asked for again"
+    world.cluster.patch("v1/pods", name, {"metadata": {"annotations": {"anything": "happened"}}})
+    world.wait(lambda status: status["adapters"][0].get("message") == "asked for again")
+
+
+@pytest.mark.usefixtures("simulation")
+def test_kubectl_scales_a_model_of_fixed_size(world: World) -> None:
+    world.model(**GPU, replicas=1)
+    serving(world)
+    done = world.cluster.kubectl("scale", "model", "m", "--replicas=2")
+    assert done.returncode == 0, done.stderr
+    assert serving(world, count=2)["replicas"] == 2
+    assert world.cluster.call("GET", world.cluster.path(MODELS, "m", "scale"))["status"]["replicas"] == 2
+
+
+@pytest.mark.usefixtures("simulation")
+def test_another_operator_restarts_nothing(world: World, tmp_path: Path) -> None:
+    world.model(**GPU, replicas=2)
+    serving(world, count=2)
+    before = {pod["metadata"]["uid"] for pod in pods(world)}
+    newer = tmp_path / "model"
+    shutil.copytree(CHART, newer)
+    chart = newer / "Chart.yaml"
+    chart.write_text(chart.read_text().replace("version: ", "version: 9", 1))
+    world.chart = LoadedChart(newer)
+    with world.operator(images=world.settings.images.model_copy(update={"cpu": "other:2"})):
+        world.cluster.patch(MODELS, "m", {"spec": {"limits": {"maxOngoing": 7}}})
+        world.wait_observed()
+        serving(world, count=2)
+    assert {pod["metadata"]["uid"] for pod in pods(world)} == before
+
+
+def test_an_engine_that_is_lost_is_told_and_comes_back(world: World, simulation: Simulation) -> None:
+    world.model(**GPU, replicas=2)
+    serving(world, count=2)
+    simulation.script.play(Pulling(), model="m")
+    world.cluster.delete("v1/pods", pods(world)[0]["metadata"]["name"], gracePeriodSeconds=0)
+    found = world.wait(lambda status: status["readyReplicas"] == 1)
+    assert condition(found, "Ready")["status"] == "True"
+    found = world.wait(lambda status: condition(status, "WorkloadReady")["status"] == "False")
+    assert condition(found, "Progressing")["reason"] == "RolloutComplete", "an engine that is lost is no update"
+    simulation.script.play(Ready(), model="m")
+    serving(world, count=2)
+
+
+def test_suspending_ends_the_engines_and_resuming_starts_them(world: World, simulation: Simulation) -> None:
+    del simulation
+    world.model(**GPU, replicas=2)
+    serving(world, count=2)
+    world.model(**GPU, replicas=2, suspend=True)
+    found = world.wait(lambda status: status["phase"] == "Suspended" and status["replicas"] == 0)
+    assert found["desiredReplicas"] == 0
+    assert world.cluster.get(DEPLOYMENTS, "m")
+    world.model(**GPU, replicas=2)
+    assert serving(world, count=2)["phase"] == "Serving"
