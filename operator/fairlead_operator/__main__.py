@@ -10,14 +10,19 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fairlead_operator.crd import as_yaml, custom_resource_definition
 from fairlead_operator.errors import OperatorError
 from fairlead_serve.errors import FairleadError
+from fairlead_serve.model import load
+
+if TYPE_CHECKING:
+    from fairlead_operator.renderer import Renderer
 
 app = typer.Typer(
     name="fairlead-operator",
@@ -73,6 +78,71 @@ def run(
         with _stopping_on_signals() as stopping, ThreadPoolExecutor(1, "manager") as threads:
             # Not in this thread: the handler of a signal sets what is waited for, and runs in this one.
             threads.submit(run_operator, settings, installation, stopping).result()
+
+
+ModelFiles = Annotated[list[Path], typer.Argument(help="Model files.", metavar="FILE...")]
+Config = Annotated[Path | None, typer.Option(help="A settings file (YAML).", metavar="FILE")]
+
+
+@app.command()
+def render(
+    files: ModelFiles,
+    *,
+    namespace: Annotated[str, typer.Option(help="Of Models that name none.")] = "default",
+    config: Config = None,
+) -> None:
+    """Print what would be applied for Models that are new to a cluster. Asks no cluster and writes nothing."""
+    with _translated():
+        from fairlead_operator.preview import as_yaml as all_as_yaml  # noqa: PLC0415 - see run
+        from fairlead_operator.preview import rendered  # noqa: PLC0415
+
+        models = [model for file in files for model in load(file)]
+        manifests = list(rendered(models, _renderer(config), namespace=namespace, now=datetime.now(UTC)))
+        typer.echo(all_as_yaml(manifests), nl=False)
+
+
+@app.command()
+def diff(
+    files: ModelFiles,
+    *,
+    namespace: Annotated[str, typer.Option(help="Of Models that name none; default: the kubeconfig's.")] = "",
+    config: Config = None,
+    kubeconfig: Annotated[
+        Path | None, typer.Option(help="How to reach the cluster; default: as a pod of it.", metavar="FILE")
+    ] = None,
+) -> None:
+    """Print how the objects of Models would change, as the API server would store them. Writes nothing.
+
+    Ends with 1 where something would change, as `kubectl diff` does.
+    """
+    with _translated():
+        from fairlead_operator.app import reader  # noqa: PLC0415 - see run
+        from fairlead_operator.preview import changes  # noqa: PLC0415
+        from fairlead_serve.api_server import connect, home_namespace  # noqa: PLC0415
+
+        models = [model for file in files for model in load(file)]
+        lines = list(
+            changes(
+                models,
+                _renderer(config),
+                reader(connect(kubeconfig)),
+                namespace=namespace or home_namespace(kubeconfig),
+                now=datetime.now(UTC),
+            )
+        )
+        for line in lines:
+            typer.echo(line)
+        if lines:
+            raise typer.Exit(1)
+
+
+def _renderer(config: Path | None) -> "Renderer":
+    from fairlead_operator.render import open_chart  # noqa: PLC0415 - see run
+    from fairlead_operator.renderer import Renderer  # noqa: PLC0415
+    from fairlead_operator.settings import load_operator_settings  # noqa: PLC0415
+
+    settings = load_operator_settings(config)
+    return Renderer(open_chart(settings.chart), settings)
 
 
 @contextlib.contextmanager

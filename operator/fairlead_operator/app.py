@@ -116,6 +116,12 @@ def create_operator(
     return Operator(manager, metrics, settings)
 
 
+def reader(client: Client) -> Cluster:
+    """A cluster to look at and to try things on: without caches, and without a lease."""
+    api = Api(ApiServer(client))
+    return Cluster(api, Caches(client, on_change=lambda _key: None), Recorder(api))
+
+
 def namespaces(settings: OperatorSettings, installation: Installation) -> Sequence[str]:
     """The namespaces to follow."""
     if settings.all_namespaces:
