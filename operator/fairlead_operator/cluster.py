@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from fairlead_operator.api import Api
 from fairlead_operator.caches import Caches
 from fairlead_operator.errors import Conflict, NotAllowed
-from fairlead_operator.kinds import DEPLOYMENT, NODE, POD, SECRET, Key, Kind, kind_of
+from fairlead_operator.kinds import NODE, POD, SECRET, Key, Kind, kind_of
 from fairlead_operator.recorder import Recorder
 from fairlead_serve.api_server import Manifest
 
@@ -27,7 +27,7 @@ Survey = tuple[list[Manifest], list[Manifest]]
 
 
 class Cluster:
-    """What the operator knows of the cluster and does to it. Objects that it hands out must not be changed."""
+    """What the operator knows of the cluster and does to it."""
 
     def __init__(
         self, api: Api, caches: Caches, recorder: Recorder, *, clock: Callable[[], float] = time.monotonic
@@ -82,12 +82,16 @@ class Cluster:
         if left is not None and left["kind"] == manifest["kind"]:
             self._caches.wrote(left)
 
-    def scale(self, key: Key, replicas: int) -> None:
-        """Set how many engines the Deployment of a Model has, without owning the number. One that is gone is fine."""
-        patch = {"spec": {"replicas": replicas}}
-        scaled = self._api.patch(DEPLOYMENT, key.namespace, key.name, patch)
-        if scaled is not None:
-            self._caches.wrote(scaled)
+    def resize(self, manifest: Manifest, spec: Mapping[str, object]) -> None:
+        """Merge `spec` into that of an object, without owning what is in it. One that is gone is fine.
+
+        Raises Conflict when it has changed since it was looked at.
+        """
+        metadata = manifest["metadata"]
+        patch = {"metadata": {"resourceVersion": metadata["resourceVersion"]}, "spec": dict(spec)}
+        resized = self._api.patch(kind_of(manifest), metadata["namespace"], metadata["name"], patch)
+        if resized is not None:
+            self._caches.wrote(resized)
 
     def write_status(self, model: Manifest, status: Mapping[str, object]) -> Manifest:
         """Replace the whole status of `model`. Raises Conflict when it has changed since it was looked at."""
@@ -96,9 +100,9 @@ class Cluster:
         return written
 
     def secret_has(self, namespace: str, name: str, key: str) -> bool:
-        """Whether there is a Secret with that key."""
+        """Whether there is a Secret with that key; with an empty one, whether there is the Secret."""
         secret = self._api.get(SECRET, namespace, name)
-        return secret is not None and key in (secret.get("data") or {})
+        return secret is not None and (not key or key in (secret.get("data") or {}))
 
     def nodes_and_pods(self) -> Survey | None:
         """Every node and every pod that has not ended, at most some seconds old; None where that is not allowed."""

@@ -125,7 +125,11 @@ class _Gauges(Collector):
             "Time since the last word of the API server about objects below a path.",
             labels=["path"],
         )
+        longest: dict[str, float] = {}
         for path, seconds in sources.silences():
+            # Several may follow one path, each a part of it.
+            longest[path] = max(seconds, longest.get(path, 0.0))
+        for path, seconds in longest.items():
             silence.add_metric([path], seconds)
         yield silence
 

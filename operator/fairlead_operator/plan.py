@@ -1,8 +1,9 @@
 """From what a Model asks for and what there is to what is to be done. Pure: every rule is a case of a table test."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from fairlead_operator.conditions import SpecReason
 from fairlead_operator.drift import differences
@@ -26,16 +27,24 @@ _OURS = frozenset(
 
 
 @dataclass(frozen=True)
+class Size:
+    """Another number of engines for an object in the cluster, as what is to be merged into its spec."""
+
+    target: Manifest
+    spec: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Plan:
     """What is to be done for one Model, in this order, and what it was made from.
 
-    `scale`: the number of engines to set where no autoscaler keeps it within its bounds. `drifted`: the places at which
-    somebody else changed what was applied, as `Deployment spec.replicas`.
+    `sizes`: numbers of engines that are not applied, because they are also others' to change. `drifted`: the places at
+    which somebody else changed what was applied, as `Deployment spec.replicas`.
     """
 
     apply: Sequence[Manifest] = ()
     delete: Sequence[Manifest] = ()
-    scale: int | None = None
+    sizes: Sequence[Size] = ()
     drifted: Sequence[str] = ()
     rollout: Rollout | None = None
     workload: Workload = field(default_factory=Workload)
@@ -44,7 +53,7 @@ class Plan:
     @property
     def is_empty(self) -> bool:
         """Whether the cluster is as it should be."""
-        return not (self.apply or self.delete or self.scale is not None)
+        return not (self.apply or self.delete or self.sizes)
 
 
 def make_plan(wanted: Wanted | None, seen: Observed, *, now: datetime) -> Plan:
@@ -61,7 +70,7 @@ def make_plan(wanted: Wanted | None, seen: Observed, *, now: datetime) -> Plan:
     return Plan(
         apply=apply,
         delete=[*_superfluous(objects, seen, rollout), *_outdated(objects, seen)],
-        scale=_scale(wanted, seen),
+        sizes=[*_within_bounds(wanted, seen), *_of_ray_clusters(wanted, seen)],
         drifted=drifted,
         rollout=rollout,
         workload=workload,
@@ -178,11 +187,29 @@ def _outdated(objects: Sequence[Manifest], seen: Observed) -> list[Manifest]:
     return outdated_clusters(services[0], seen.of_kind("RayCluster"))
 
 
-def _scale(wanted: Wanted, seen: Observed) -> int | None:
+def _within_bounds(wanted: Wanted, seen: Observed) -> Iterator[Size]:
     """Where the number of engines is an autoscaler's, only its bounds are kept."""
     scaling, workload = wanted.model.spec.scaling, seen.workload
     if scaling is None or wanted.model.spec.suspend or workload is None or workload["kind"] != "Deployment":
-        return None
+        return
     replicas = int(workload["spec"].get("replicas", 1))
     bounded = min(max(replicas, scaling.min_replicas), scaling.max_replicas)
-    return bounded if bounded != replicas else None
+    if bounded != replicas:
+        yield Size(workload, {"replicas": bounded})
+
+
+def _of_ray_clusters(wanted: Wanted, seen: Observed) -> Iterator[Size]:
+    """KubeRay leaves the size of a Ray cluster that is there to Ray's autoscaler, and has none where it is fixed."""
+    spec = wanted.model.spec
+    if spec.cluster != "KubeRay" or spec.scaling is not None or spec.suspend:
+        return
+    replicas = 1 if spec.replicas is None else spec.replicas
+    for cluster in seen.of_kind("RayCluster"):
+        groups = cluster["spec"].get("workerGroupSpecs") or []
+        if (
+            groups
+            and int(groups[0].get("replicas", 0)) != replicas
+            and not cluster["metadata"].get("deletionTimestamp")
+        ):
+            bounds = {"replicas": replicas, "minReplicas": replicas, "maxReplicas": max(1, replicas)}
+            yield Size(cluster, {"workerGroupSpecs": [{**groups[0], **bounds}, *groups[1:]]})

@@ -77,20 +77,22 @@ class Reconciler:
             return None
         now = self.clock()
         wanted = self._known(self.renderer.wanted(model))
-        seen = self._observe(key, model, wanted, now)
         asked = wanted if isinstance(wanted, Wanted) else None
-        plan = make_plan(asked, seen, now=now)
-        if plan.apply and not any(problem.blocks for problem in plan.problems):
-            missing = list(self._missing(asked, model, plan))
-            if missing:
-                plan = replace(plan, apply=(), delete=(), scale=None, problems=(*plan.problems, *missing))
-        error = self._execute(key, plan)
-        if error is not None:
-            plan = replace(plan, problems=(Problem(SpecReason.REFUSED, str(error)), *plan.problems))
-        seen = self._load_adapters(asked, seen)
+        try:
+            seen = self._observe(key, model, wanted, now)
+            plan = self._plan(asked, seen, now)
+        except NotAllowed as error:
+            failed: ClusterError | None = error
+            seen = Observed(model, self.cluster.children(key), problems=[Problem(SpecReason.REFUSED, str(error))])
+            plan = make_plan(None, seen, now=now)
+        else:
+            failed = self._execute(key, plan)
+            if failed is not None:
+                plan = replace(plan, problems=(Problem(SpecReason.REFUSED, str(failed)), *plan.problems))
+            seen = self._load_adapters(asked, seen)
         self._say(model, status_of(asked, seen, plan, self.links, now=now))
-        if error is not None:
-            raise error
+        if failed is not None:
+            raise failed
         return self._again(asked, seen, plan)
 
     # Observe
@@ -146,6 +148,14 @@ class Reconciler:
         if wanted.model.spec.upstream is not None:
             yield from self._missing_secrets(secrets_of(wanted.model), key.namespace)
 
+    def _plan(self, wanted: Wanted | None, seen: Observed, now: datetime) -> Plan:
+        """What to do; nothing, where pods would wait for Secrets that are not there."""
+        plan = make_plan(wanted, seen, now=now)
+        missing = list(self._missing(wanted, seen.model, plan))
+        if not missing:
+            return plan
+        return replace(plan, apply=(), delete=(), sizes=(), problems=(*plan.problems, *missing))
+
     def _missing(self, wanted: Wanted | None, model: Manifest, plan: Plan) -> Iterator[Problem]:
         """Secrets without which the pods that `plan` makes could not start."""
         workloads = ("Deployment", "RayService")
@@ -189,8 +199,8 @@ class Reconciler:
                 self.cluster.apply(manifest)
             for manifest in plan.delete:
                 self.cluster.delete(manifest)
-            if plan.scale is not None:
-                self.cluster.scale(key, plan.scale)
+            for size in plan.sizes:
+                self.cluster.resize(size.target, size.spec)
         except (Refused, NotAllowed) as error:
             return error
         for place in plan.drifted:

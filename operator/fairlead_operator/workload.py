@@ -100,13 +100,11 @@ def _ray_service(manifest: Manifest, pods: Sequence[Manifest], clusters: Sequenc
     hosts = max(1, int(group.get("numOfHosts", 1)))
     engines = engine_pods(pods)
     replicas = -(-len(engines) // hosts)
-    # Where Ray scales, as many are wanted as it has asked for.
-    wanted = int(group["replicas"]) if "replicas" in group else max(int(group.get("minReplicas", 0)), replicas)
-    desired = 0 if manifest["spec"].get("suspend") else wanted
     ready = sum(is_ready(pod) for pod in engines) // hosts
     seen = status.get("observedGeneration", 0) >= manifest["metadata"].get("generation", 0)
     active = (status.get("activeServiceStatus") or {}).get("rayClusterName", "")
     current = [cluster for cluster in clusters if cluster["metadata"]["name"] == active]
+    desired = 0 if manifest["spec"].get("suspend") else _workers(manifest, current)
     settled = (
         seen
         and _condition(status, "Ready").get("status") == "True"
@@ -122,6 +120,15 @@ def _ray_service(manifest: Manifest, pods: Sequence[Manifest], clusters: Sequenc
         updated=settled,
         complete=settled and ready >= desired,
     )
+
+
+def _workers(service: Manifest, clusters: Sequence[Manifest]) -> int:
+    """Engines that there should be: where Ray scales, as many as it has asked for in the cluster that serves."""
+    (group,) = service["spec"]["rayClusterConfig"]["workerGroupSpecs"][:1]
+    if service["spec"]["rayClusterConfig"].get("enableInTreeAutoscaling"):
+        there = [cluster["spec"]["workerGroupSpecs"][0].get("replicas", 0) for cluster in clusters]
+        return max(int(group.get("minReplicas", 0)), *map(int, there), 0)
+    return int(group.get("replicas", 1))
 
 
 def _applications(status: Mapping[str, Any]) -> Iterator[str]:

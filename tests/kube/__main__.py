@@ -12,7 +12,6 @@ from pathlib import Path
 
 from fairlead_operator.crd import custom_resource_definition
 from tests.kube import foreign
-from tests.kube.crds import GROUP, PLURAL
 from tests.kube.server import KubeServer
 from tests.kube.simulation.simulation import simulated
 
@@ -23,9 +22,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     with KubeServer(port=options.port, rbac=options.rbac) as server, ExitStack() as stack:
-        definitions = server.store.resource(PLURAL, GROUP)
-        for definition in (custom_resource_definition(), *foreign.definitions()):
-            server.call(server.store.create, definitions, definition)
+        server.define((custom_resource_definition(), *foreign.definitions()))
         if options.simulate:
             stack.enter_context(simulated(server))
         server.kubeconfig(options.kubeconfig)

@@ -11,7 +11,7 @@ from tests.kube.access import Access
 from tests.kube.calls import Call
 from tests.kube.errors import BadRequest, Cause, Expired, Invalid, MethodNotAllowed, NotFound, UnsupportedMediaType
 from tests.kube.managers import Applier, Writer
-from tests.kube.resources import Manifest, Resource
+from tests.kube.resources import Manifest
 from tests.kube.selectors import Selector, selector
 from tests.kube.store import Store, details
 from tests.kube.table import Entry
@@ -21,7 +21,7 @@ _APPLY = "application/apply-patch+yaml"
 
 @dataclass(frozen=True)
 class Answer:
-    """An HTTP answer; `entries` instead of a body where the form depends on what the client takes."""
+    """An HTTP answer: a body, or an object or a list of them, in the form that the client takes."""
 
     status: int = 200
     body: Manifest | bytes | None = None
@@ -89,7 +89,7 @@ class Api:
         metadata: dict[str, Any] = {"resourceVersion": str(self._store.version)}
         if token := call.query.get("continue"):
             version, last = _parse_token(token)
-            if version < self._compacted(call.resource):
+            if version < self._store.compacted(call.resource):
                 raise Expired("The provided continue parameter is too old to display a consistent list result.")
             metadata["resourceVersion"] = str(version)
             entries = [entry for entry in entries if entry.place > last]
@@ -200,7 +200,7 @@ class Api:
         return Answer(body=scaling.scale_of(call.resource, answer.entry.manifest))
 
     def _delete(self, call: Call) -> Answer:
-        options = {**_object(call.body or {})}
+        options = _object(call.body or {})
         dry_run = call.dry_run or options.get("dryRun") == ["All"]
         last = self._remove(call, call.namespace or "", call.name, options, dry_run=dry_run)
         if self._store.get(call.resource, call.namespace or "", call.name) is not None and not dry_run:
@@ -247,13 +247,10 @@ class Api:
         stored = self._store.entry(call.resource, metadata.get("namespace", ""), metadata["name"])
         return stored if stored is not None and stored.manifest is manifest else Entry(manifest, 0)
 
-    def _found(self, call: Call) -> "list[Entry]":
+    def _found(self, call: Call) -> list[Entry]:
         wanted = wanted_of(call)
         found = self._store.entries(call.resource, call.namespace, wanted.pair)
         return [entry for entry in found if wanted.matches(entry.manifest)]
-
-    def _compacted(self, resource: Resource) -> int:
-        return self._store.compacted(resource)
 
 
 def wanted_of(call: Call) -> Selector:

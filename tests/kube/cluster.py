@@ -118,7 +118,7 @@ class KubeCluster:
             text=True,
             timeout=seconds,
             check=False,
-            env={**os.environ, "KUBECONFIG": str(self.kubeconfig), "KUBECTL_KYAML": "false"},
+            env={**os.environ, "KUBECONFIG": str(self.kubeconfig)},
         )
 
     def path(self, kind: str, name: str = "", subresource: str = "") -> str:

@@ -16,6 +16,7 @@ import pytest
 from fairlead_operator.crd import custom_resource_definition
 from tests.kube import foreign, kubeconfig
 from tests.kube.cluster import ApiError, KubeCluster
+from tests.kube.resources import Manifest
 from tests.kube.server import KubeServer
 
 REAL = "FAIRLEAD_TEST_KUBECONFIG"
@@ -44,8 +45,9 @@ def standin_cluster(directory: Path, *, rbac: bool = False, bookmark_seconds: fl
         name = _name()
         file = server.kubeconfig(directory / "kubeconfig", namespace=name)
         with server.client() as client:
+            server.define((custom_resource_definition(), *foreign.definitions()))
             opened = KubeCluster(client, file, name, server=server)
-            _furnish(opened)
+            opened.create(_namespace(name))
             yield opened
 
 
@@ -57,7 +59,8 @@ def real_cluster(file: Path, directory: Path) -> Iterator[KubeCluster]:
     copied = kubeconfig.with_namespace(file, directory / "kubeconfig", name)
     opened = KubeCluster(client, copied, name)
     try:
-        _furnish(opened)
+        opened.create(_namespace(name))
+        _define(opened)
         yield opened
     finally:
         opened.delete("v1/namespaces", name)
@@ -68,8 +71,11 @@ def _name() -> str:
     return f"fairlead-test-{secrets.token_hex(4)}"
 
 
-def _furnish(cluster: KubeCluster) -> None:
-    cluster.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": cluster.namespace}})
+def _namespace(name: str) -> Manifest:
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+
+
+def _define(cluster: KubeCluster) -> None:
     for definition in (custom_resource_definition(), *_absent(cluster)):
         cluster.apply(definition)
         cluster.wait_until(
@@ -79,15 +85,14 @@ def _furnish(cluster: KubeCluster) -> None:
         )
 
 
-def _absent(cluster: KubeCluster) -> list[dict[str, object]]:
+def _absent(cluster: KubeCluster) -> list[Manifest]:
     """The kinds of others that the cluster does not have; a real one may have its own."""
     found = {one["metadata"]["name"] for one in cluster.list("apiextensions.k8s.io/v1/customresourcedefinitions")}
     return [one for one in foreign.definitions() if one["metadata"]["name"] not in found]
 
 
-def _established(definition: dict[str, object]) -> bool:
-    status = definition.get("status")
-    conditions = status.get("conditions", []) if isinstance(status, dict) else []
+def _established(definition: Manifest) -> bool:
+    conditions = definition.get("status", {}).get("conditions", ())
     return any(one["type"] == "Established" and one["status"] == "True" for one in conditions)
 
 

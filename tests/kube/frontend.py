@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +18,6 @@ from tests.kube.errors import BadRequest, NotFound, StatusError
 from tests.kube.faults import Fault, FaultError, Faults
 from tests.kube.resources import Manifest
 from tests.kube.store import Store
-from tests.kube.table import Entry
 from tests.kube.watching import Watch
 
 _JSON = "application/json"
@@ -90,7 +88,7 @@ class Frontend:
             _fail(request, fault)
 
     async def _watch(self, request: web.BaseRequest, call: Call) -> web.StreamResponse:
-        watch = Watch(self._store, call, _form(call), bookmark_seconds=self._bookmark_seconds)
+        watch = Watch(self._store, call, tables.form(call), bookmark_seconds=self._bookmark_seconds)
         response = web.StreamResponse(headers={"Content-Type": _JSON})
         response.enable_chunked_encoding()
         await response.prepare(request)
@@ -198,14 +196,10 @@ def _rendered(call: Call, answer: Answer) -> web.Response:
     if answer.listed is not None:
         body = tables.rendered(call, answer.listed.entries, answer.listed.metadata)
     elif answer.entry is not None:
-        body = _form(call)(answer.entry)
+        body = tables.form(call)(answer.entry)
     else:
         body = answer.body if isinstance(answer.body, bytes) else _encode(answer.body)
     return _response(answer.status, body, headers=headers)
-
-
-def _form(call: Call) -> Callable[[Entry], bytes]:
-    return tables.form(call)
 
 
 def _quoted(text: str) -> str:

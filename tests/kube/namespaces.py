@@ -33,8 +33,12 @@ class Namespaces:
         self._end(namespace)
 
     def _end(self, namespace: str) -> None:
-        if namespace in self._leaving and not any(self._within(one, namespace) for one in self._store.resources()):
-            self._store.remove(self._store.resource("namespaces"), "", namespace)
+        namespaces = self._store.resource("namespaces")
+        # Its end may have come already, and not have been told yet.
+        if namespace not in self._leaving or self._store.get(namespaces, "", namespace) is None:
+            return
+        if not any(self._within(one, namespace) for one in self._store.resources()):
+            self._store.remove(namespaces, "", namespace)
 
     def _within(self, resource: Resource, namespace: str) -> list[Manifest]:
         return self._store.all(resource, namespace) if resource.namespaced else []

@@ -20,8 +20,6 @@ class Rules:
     """Asks rules about values. An answer is remembered: most of many objects of a kind is alike."""
 
     def __init__(self) -> None:
-        self._environment = celpy.Environment()
-        self._programs: dict[str, celpy.Runner] = {}
         self._answers: dict[tuple[str, bytes, bytes], bool] = {}
 
     def broken(self, value: Any, schema: Schema, place: str = "", old: Any = MISSING) -> Iterator[Cause]:
@@ -50,13 +48,15 @@ class Rules:
             if len(self._answers) > _REMEMBERED:
                 self._answers.clear()
             names = {"self": json_to_cel(value), **({"oldSelf": json_to_cel(old)} if compares else {})}
-            self._answers[key] = bool(self._program(expression).evaluate(names))
+            self._answers[key] = bool(_program(expression).evaluate(names))
         return self._answers[key]
 
-    def _program(self, expression: str) -> celpy.Runner:
-        if expression not in self._programs:
-            self._programs[expression] = self._environment.program(self._environment.compile(expression))
-        return self._programs[expression]
+
+@cache
+def _program(expression: str) -> celpy.Runner:
+    """Compiled once for every server of the process, since that takes longest."""
+    environment = celpy.Environment()
+    return environment.program(environment.compile(expression))
 
 
 @cache

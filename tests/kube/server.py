@@ -5,7 +5,7 @@ import secrets
 import socket
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
@@ -19,11 +19,12 @@ from tests.kube import kubeconfig
 from tests.kube.access import ADMINISTRATOR, Access, token_of
 from tests.kube.audit import Audit
 from tests.kube.certificates import identity
-from tests.kube.crds import Definitions
+from tests.kube.crds import GROUP, PLURAL, Definitions
 from tests.kube.faults import Fault, Faults
 from tests.kube.frontend import Frontend
 from tests.kube.garbage import Garbage
 from tests.kube.namespaces import Namespaces
+from tests.kube.resources import Manifest
 from tests.kube.store import Store
 
 P = ParamSpec("P")
@@ -90,6 +91,12 @@ class KubeServer:
 
         self._loop.call_soon_threadsafe(run)
         return done.result(_SECONDS)
+
+    def define(self, definitions: Iterable[Manifest]) -> None:
+        """Store CustomResourceDefinitions, without the ways of the API."""
+        resource = self.store.resource(PLURAL, GROUP)
+        for definition in definitions:
+            self.call(self.store.create, resource, definition)
 
     def client(self, user: str = ADMINISTRATOR) -> kubernetes.client.ApiClient:
         """A client of the official library, as a user or as `system:serviceaccount:<namespace>:<name>`."""

@@ -235,7 +235,11 @@ class Store:
         """As `subscribe`, with the state before."""
         token = object()
         self._watchers[token] = watcher
-        return lambda: self._watchers.pop(token, None) and None
+
+        def stop() -> None:
+            self._watchers.pop(token, None)
+
+        return stop
 
     def _tell(self, resource: Resource, change: Change) -> None:
         self._untold.append((resource, change))

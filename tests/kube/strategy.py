@@ -3,10 +3,10 @@
 import re
 import secrets
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
-from tests.kube import checks, defaults
+from tests.kube import checks, defaults, immutability
 from tests.kube.decoding import decoded
 from tests.kube.errors import BadRequest, Cause, Invalid
 from tests.kube.resources import Manifest, Resource
@@ -22,16 +22,6 @@ _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9]
 # Names of these may hold anything that fits into a path.
 _FREE_NAMES = frozenset({"roles", "rolebindings", "clusterroles", "clusterrolebindings"})
 _SERVERS_OWN = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
-# What cannot be changed after creation, and the words about it. A path ends where the value has to stay.
-_IMMUTABLE: dict[str, tuple[tuple[str, ...], ...]] = {
-    "deployments.apps": (("spec", "selector"),),
-    "replicasets.apps": (("spec", "selector"),),
-    "statefulsets.apps": (("spec", "selector"), ("spec", "serviceName"), ("spec", "volumeClaimTemplates")),
-    "controllerrevisions.apps": (("data",),),
-    "rolebindings.rbac.authorization.k8s.io": (("roleRef",),),
-    "clusterrolebindings.rbac.authorization.k8s.io": (("roleRef",),),
-    "secrets": (("type",),),
-}
 
 
 def created(
@@ -84,7 +74,7 @@ def updated(
         new = _with_status(new, old, new["metadata"])
     new["metadata"] = _metadata(old["metadata"], new["metadata"], manifest["metadata"])
     _fill(new, resource)
-    _check_immutable(old, new, resource)
+    immutability.check(old, new, resource)
     _judge(new, resource, old)
     if track is not None:
         track(old, new)
@@ -170,38 +160,5 @@ def _check_name(resource: Resource, metadata: Manifest) -> None:
         raise Invalid(resource.group, resource.kind, name, [Cause("metadata.name", "FieldValueInvalid", message)])
 
 
-def _check_immutable(old: Manifest, new: Manifest, resource: Resource) -> None:
-    causes = [
-        Cause(".".join(path), "FieldValueInvalid", f"Invalid value: {_at(new, path)!r}: field is immutable")
-        for path in _IMMUTABLE.get(resource.qualified, ())
-        if _at(old, path) != _at(new, path)
-    ]
-    if resource.qualified in ("configmaps", "secrets") and old.get("immutable"):
-        causes += [
-            Cause(name, "FieldValueForbidden", "Forbidden: field is immutable when `immutable` is set")
-            for name in ("immutable", "data", "binaryData")
-            if old.get(name) != new.get(name)
-        ]
-    if resource.qualified == "persistentvolumeclaims" and _claim(old) != _claim(new):
-        message = "Forbidden: spec is immutable after creation except resources.requests for bound claims"
-        causes.append(Cause("spec", "FieldValueForbidden", message))
-    if causes:
-        raise Invalid(resource.group, resource.kind, old["metadata"]["name"], causes)
-
-
-def _claim(manifest: Manifest) -> Manifest:
-    """What of a claim stays: a volume and its class are given to it once."""
-    spec = manifest.get("spec", {})
-    left = {name: value for name, value in spec.items() if name not in ("resources", "volumeName")}
-    return {"storageClassName": None, **left}
-
-
 def _wanted(manifest: Manifest) -> Manifest:
     return {name: value for name, value in manifest.items() if name not in ("metadata", "status")}
-
-
-def _at(manifest: Manifest, path: Iterable[str]) -> Any:
-    value: Any = manifest
-    for name in path:
-        value = value.get(name, {})
-    return value

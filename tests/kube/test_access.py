@@ -7,8 +7,8 @@ import pytest
 
 from tests.kube.cluster import ApiError, KubeCluster
 from tests.kube.fixture import standin_cluster
+from tests.kube.samples import config_map
 from tests.kube.server import KubeServer
-from tests.kube.test_objects import config_map
 
 ROLE = """
 apiVersion: rbac.authorization.k8s.io/v1

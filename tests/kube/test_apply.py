@@ -7,29 +7,10 @@ import pytest
 
 from tests.kube.cluster import ApiError, KubeCluster
 from tests.kube.resources import Manifest
+from tests.kube.samples import container, deployment
 from tests.kube.server import KubeServer
 
 DEPLOYMENTS = "apps/v1/deployments"
-
-
-def container(**more: Any) -> Manifest:
-    return {"name": "engine", "image": "registry/engine:1", **more}
-
-
-def deployment(*containers: Manifest, **spec: Any) -> Manifest:
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": "m", "labels": {"app": "m"}},
-        "spec": {
-            "selector": {"matchLabels": {"app": "m"}},
-            "template": {
-                "metadata": {"labels": {"app": "m"}},
-                "spec": {"containers": list(containers) or [container()]},
-            },
-            **spec,
-        },
-    }
 
 
 def stored(cluster: KubeCluster) -> Manifest:

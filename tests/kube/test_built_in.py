@@ -7,8 +7,7 @@ import pytest
 
 from tests.kube.cluster import ApiError, KubeCluster
 from tests.kube.resources import Manifest
-from tests.kube.test_apply import container, deployment
-from tests.kube.test_objects import config_map
+from tests.kube.samples import config_map, container, deployment
 
 DEPLOYMENTS = "apps/v1/deployments"
 

@@ -9,8 +9,7 @@ from kubernetes.client import ApiException, AppsV1Api, CoreV1Api, V1ConfigMap, V
 from kubernetes.dynamic import DynamicClient
 
 from tests.kube.cluster import KubeCluster
-from tests.kube.test_apply import deployment
-from tests.kube.test_objects import config_map
+from tests.kube.samples import config_map, deployment
 from tests.operator.samples import model
 
 

@@ -6,8 +6,8 @@ import pytest
 import urllib3
 
 from tests.kube.cluster import ApiError, KubeCluster
+from tests.kube.samples import config_map
 from tests.kube.server import KubeServer
-from tests.kube.test_objects import config_map
 
 MAPS = "v1/configmaps"
 

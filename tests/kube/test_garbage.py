@@ -4,7 +4,7 @@ import pytest
 
 from tests.kube.cluster import ApiError, KubeCluster
 from tests.kube.resources import Manifest
-from tests.kube.test_objects import config_map
+from tests.kube.samples import config_map
 
 MAPS = "v1/configmaps"
 

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from tests.kube.cluster import KubeCluster
-from tests.kube.test_apply import deployment
+from tests.kube.samples import deployment
 from tests.operator.samples import model
 
 MODELS = "fairlead.dev/v1alpha1/models"

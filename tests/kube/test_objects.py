@@ -3,11 +3,7 @@
 import pytest
 
 from tests.kube.cluster import ApiError, KubeCluster
-from tests.kube.resources import Manifest
-
-
-def config_map(name: str = "a", **data: str) -> Manifest:
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}
+from tests.kube.samples import config_map
 
 
 def test_an_object_comes_back_with_what_the_server_fills_in(cluster: KubeCluster) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.kube.test_apply import deployment
+from tests.kube.samples import deployment
 
 KUBECONFIG = "kubeconfig"
 

@@ -9,8 +9,8 @@ import pytest
 import requests
 
 from tests.kube.cluster import KubeCluster
+from tests.kube.samples import config_map
 from tests.kube.server import KubeServer
-from tests.kube.test_objects import config_map
 
 MAPS = "v1/configmaps"
 

@@ -176,7 +176,7 @@ def test_who_leads_no_longer_reads_and_does_not_write(world: World) -> None:
         lambda: world.seen.apply(world.config_map()),
         lambda: world.seen.delete(model),
         lambda: world.seen.write_status(model, {}),
-        lambda: world.seen.scale(world.key(), 1),
+        lambda: world.seen.resize(model, {"replicas": 1}),
     ):
         with pytest.raises(Away, match="no longer leads"):
             write()
@@ -187,20 +187,22 @@ def test_who_leads_no_longer_reads_and_does_not_write(world: World) -> None:
 def test_a_secret_is_asked_for_by_name_and_key(world: World) -> None:
     metadata = {"name": "hub", "namespace": world.real.namespace}
     world.real.apply({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": {"token": "aGV5"}})
-    answers = [
-        world.seen.secret_has(world.real.namespace, *one) for one in (("hub", "token"), ("hub", "x"), ("x", "y"))
-    ]
-    assert answers == [True, False, False]
+    asked = (("hub", "token"), ("hub", ""), ("hub", "x"), ("x", "y"), ("x", ""))
+    answers = [world.seen.secret_has(world.real.namespace, *one) for one in asked]
+    assert answers == [True, True, False, False, False]
     assert {request[:2] for request in world.requests} == {("get", "secrets")}
 
 
 def test_scaling_sets_the_number_alone(world: World) -> None:
-    world.seen.apply(deployment(world, image="one"))
-    world.seen.scale(world.key(), 3)
+    applied = world.seen.apply(deployment(world, image="one"))
+    world.seen.resize(applied, {"replicas": 3})
     [child] = world.seen.children(world.key())
     assert child["spec"]["replicas"] == 3
     assert world.seen.apply(deployment(world, image="two"))["spec"]["replicas"] == 3
-    world.seen.scale(world.key("none"), 3)
+    with pytest.raises(Conflict):
+        world.seen.resize(applied, {"replicas": 4})
+    gone = {**applied, "metadata": {**applied["metadata"], "name": "none"}}
+    world.seen.resize(gone, {"replicas": 3})
 
 
 def test_objects_of_kinds_that_others_bring_are_children_too(world: World) -> None:

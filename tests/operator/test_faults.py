@@ -1,7 +1,9 @@
 """What an operator must survive: a server that fails at any request, is away, or drops its watches; its own death."""
 
+import contextlib
 import json
 import threading
+import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,6 +22,7 @@ from fairlead_operator.recorder import Recorder
 from fairlead_operator.renderer import Renderer
 from fairlead_operator.status import Links
 from fairlead_serve.api_server import Answer, ApiServer, connect
+from tests.kube.cluster import SECONDS
 from tests.kube.resources import Manifest
 from tests.kube.server import KubeServer
 from tests.operator import samples
@@ -83,14 +86,16 @@ class Hands:
 
     def settle(self) -> None:
         """Until nothing is left to do."""
-        for _ in range(10):
+        end = time.monotonic() + SECONDS
+        while time.monotonic() < end:
             before = self.server.count
-            try:
+            self._changed.clear()
+            with contextlib.suppress(ClusterError):
                 self.reconcile()
-            except ClusterError:
-                continue
-            if self.server.count == before:
-                return
+                if self.server.count == before:
+                    return
+            # What was written is known at once; what the one before wrote, when the caches hear of it.
+            self._changed.wait(1)
         raise AssertionError("it is never done")
 
 
@@ -183,6 +188,16 @@ def test_a_new_operator_writes_nothing_where_all_is_well(world: World, standin: 
         world.wait_started("last")
     written = {record.name for record in standin.audit.writes(mark) if record.agent == "fairlead"}
     assert not {name for name in written if name.startswith("m")}
+
+
+@pytest.mark.parametrize("verb", ["get", "patch"])
+def test_a_right_that_is_missing_is_said_in_the_status(world: World, standin: KubeServer, verb: str) -> None:
+    standin.fault(code=403, verb=verb, resource="deployments.apps")
+    with world.operator():
+        world.model()
+        assert "a fault of the test" in world.wait_condition("SpecValid", "False", "Refused")["message"]
+        standin.heal()
+        world.wait_condition("SpecValid", "True")
 
 
 def test_watches_that_are_dropped_lose_nothing(world: World, standin: KubeServer) -> None:

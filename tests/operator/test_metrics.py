@@ -22,7 +22,7 @@ def metrics(models: list[dict[str, Any]]) -> Metrics:
             leading=lambda: True,
             queued=lambda: 3,
             delayed=lambda: 4,
-            silences=lambda: [("/api/v1/pods", 1.5)],
+            silences=lambda: [("/api/v1/events", 1.5), ("/api/v1/events", 0.5)],
         )
     )
     return made
@@ -58,7 +58,7 @@ def test_what_is_now_is_read_at_the_scrape(metrics: Metrics) -> None:
     assert samples(metrics, "fairlead_operator_leader") == {(): 1}
     assert samples(metrics, "fairlead_operator_queue_depth") == {(): 3}
     assert samples(metrics, "fairlead_operator_queue_delayed") == {(): 4}
-    assert samples(metrics, "fairlead_operator_informer_silence_seconds", "path") == {("/api/v1/pods",): 1.5}
+    assert samples(metrics, "fairlead_operator_informer_silence_seconds", "path") == {("/api/v1/events",): 1.5}
 
 
 def test_the_series_of_a_model_say_what_its_status_says_and_end_with_it(

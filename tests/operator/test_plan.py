@@ -108,9 +108,9 @@ def test_the_number_of_an_autoscaler_is_left_alone_within_its_bounds() -> None:
     of = model(scaling={"minReplicas": 2, "maxReplicas": 4})
     children = applied(of)
     assert "replicas" not in of_kind(plan(of).apply, "Deployment")["spec"]
-    for there, expected in ((1, 2), (2, None), (4, None), (5, 4)):
+    for there, expected in ((1, [2]), (2, []), (4, []), (5, [4])):
         of_kind(children, "Deployment")["spec"]["replicas"] = there
-        assert plan(of, children).scale == expected
+        assert [size.spec["replicas"] for size in plan(of, children).sizes] == expected
 
 
 def test_a_field_that_is_no_longer_rendered_is_applied_away() -> None:
@@ -259,6 +259,17 @@ def test_kuberay_replaces_a_cluster_by_itself_where_there_is_room_for_two() -> N
     told = {identity(child): child for child in ray_children(before)}
     told |= {identity(manifest): as_stored(manifest) for manifest in plan(after, list(told.values())).apply}
     assert "RayCluster" not in kinds(plan(after, list(told.values())).delete)
+
+
+def test_a_ray_cluster_of_another_size_is_resized_since_kuberay_does_not() -> None:
+    children = ray_children(model(**KUBERAY))
+    assert not plan(model(**KUBERAY), children).sizes
+    (size,) = plan(model(**KUBERAY, replicas=3), children).sizes
+    (group,) = size.spec["workerGroupSpecs"]
+    assert (size.target["kind"], group["replicas"], group["maxReplicas"]) == ("RayCluster", 3, 3)
+    assert group["template"] == workload(model(**KUBERAY)).pod
+    scaled = model(**KUBERAY, scaling={"maxReplicas": 3})
+    assert not plan(scaled, ray_children(scaled)).sizes
 
 
 def test_a_change_of_only_the_model_file_leaves_a_ray_cluster_alone() -> None:

@@ -4,7 +4,6 @@ Everything but the simulation goes over the API, so that the same tests run agai
 made by hand with the states that a test is about: `World.pod` does so in both.
 """
 
-import asyncio
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,7 +21,7 @@ from fairlead_serve.model import API_VERSION
 from tests.charts.workload import CHART, SETTINGS
 from tests.kube.cluster import SECONDS, KubeCluster
 from tests.kube.resources import Manifest
-from tests.kube.simulation.simulation import Simulation
+from tests.kube.simulation.simulation import Simulation, simulated
 from tests.operator import samples
 
 MODELS = f"{API_VERSION}/models"
@@ -42,8 +41,9 @@ class World:
         self.cluster = cluster
         http = settings.http.model_copy(update={"host": "127.0.0.1", "port": 0})
         self.settings = settings.model_copy(update={"http": http, "gateway_url": "http://gateway"})
-        self.simulation: Simulation | None = None
         self.chart = LoadedChart(CHART)
+        self.kubeconfig = cluster.kubeconfig
+        """As whom the operator acts."""
         self.token_secret()
 
     # The operator
@@ -60,7 +60,7 @@ class World:
 
         operator = create_operator(
             self.settings.model_copy(update=settings),
-            Installation(connect(self.cluster.kubeconfig), self.cluster.namespace, TOKEN),
+            Installation(connect(self.kubeconfig), self.cluster.namespace, TOKEN),
             chart=self.chart,
             lease_times=QUICK,
             timing=WATCHES,
@@ -183,17 +183,8 @@ class World:
         server = self.cluster.server
         if server is None:
             raise AssertionError("a real cluster has its own controllers")
-        simulation = Simulation(server.store, **options)
-
-        async def start() -> None:
-            simulation.start()
-
-        asyncio.run_coroutine_threadsafe(start(), server.loop).result(SECONDS)
-        self.simulation = simulation
-        try:
+        with simulated(server, **options) as simulation:
             yield simulation
-        finally:
-            asyncio.run_coroutine_threadsafe(simulation.stop(), server.loop).result(SECONDS)
 
 
 OWN_KINDS = (
