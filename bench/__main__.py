@@ -12,7 +12,7 @@ from pathlib import Path
 
 import uvloop
 
-from bench import gateway, limits, machine, report, stack
+from bench import gateway, limits, machine, operator, report, stack
 from bench.errors import BenchError
 from bench.plan import Plan, make_plan
 from bench.progress import Progress
@@ -22,7 +22,7 @@ from fairlead_serve.errors import FairleadError
 def parse_arguments(words: list[str]) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="Fairlead, measured side by side.")
-    parser.add_argument("what", nargs="?", choices=["gateway", "limits", "stack", "all"], default="all")
+    parser.add_argument("what", nargs="?", choices=["gateway", "limits", "operator", "stack", "all"], default="all")
     parser.add_argument("--seconds", type=_positive, help="how long each figure of each server is measured; default 5")
     parser.add_argument("--quick", action="store_true", help="shorter and rougher: the gateway takes 40 s")
     parser.add_argument(
@@ -58,6 +58,9 @@ async def _run(what: str, plan: Plan, model_file: Path) -> None:
         progress.say("limits of keys, in memory")
         figures |= (await limits.measure()).figures()
         tables.append(report.limits_table(figures))
+    if what in ("operator", "all"):
+        figures |= (await operator.measure(progress)).figures()
+        tables.append(report.operator_table(figures))
     if what in ("stack", "all"):
         figures |= (await stack.measure(plan, progress, model_file=model_file)).figures()
         tables.append(report.stack_table(figures))

@@ -54,6 +54,20 @@ def limits_table(figures: Figures) -> str:
     return align(rows)
 
 
+def operator_table(figures: Figures) -> str:
+    """The operator with many Models applied at once."""
+    rows = [
+        ["operator", f"{figures['operator_models']:.0f} Models", "target"],
+        ["apply to workload, s p50", _shown(figures["operator_apply_to_workload_s_p50"]), ""],
+        ["apply to workload, s p99", _shown(figures["operator_apply_to_workload_s_p99"]), "< 5"],
+        ["CPU ms a Model, until nothing is left to do", _shown(figures["operator_cpu_ms_per_model"]), ""],
+        ["requests at rest, 20 s", _shown(figures["operator_rest_requests"]), "0"],
+        ["memory, MB", _shown(figures["operator_memory_mb"]), "< 150"],
+        ["render of a Model, ms", _shown(figures["operator_render_ms"]), "< 5"],
+    ]
+    return align(rows)
+
+
 def stack_table(figures: Figures) -> str:
     """The whole stack and plain vLLM, side by side."""
 

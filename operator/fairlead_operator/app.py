@@ -1,5 +1,6 @@
 """Composition: the only place where the parts of the operator meet. Nothing imports it but the command line."""
 
+import logging
 import socket
 import threading
 import time
@@ -26,6 +27,8 @@ from fairlead_operator.token_secret import TokenSecret
 from fairlead_operator.work_queue import WorkQueue
 from fairlead_serve.api_server import ApiServer, Client
 from fairlead_serve.informer import DEFAULT_TIMING, Timing
+
+_logger = logging.getLogger(__name__)
 
 # What is under way when the lease may no longer be relied upon has to end before another can have it.
 _ANSWER_SECONDS = DEFAULT_TIMES.lasting - DEFAULT_TIMES.writing
@@ -64,7 +67,9 @@ class Operator:
 
 def run_operator(settings: OperatorSettings, installation: Installation, stopping: threading.Event) -> None:
     """Look after the Models of a cluster until `stopping`. Raises RenderError and SettingsError."""
-    create_operator(settings, installation).run(stopping)
+    create_operator(settings, installation).run(
+        stopping, on_started=lambda url: _logger.info("health and metrics are at %s", url)
+    )
 
 
 def create_operator(

@@ -1,6 +1,6 @@
 """The kinds of objects around a Model, and where the API has them. No I/O."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fairlead_serve.api_server import Manifest
 from fairlead_serve.informer import MODEL_LABEL
@@ -24,7 +24,7 @@ class Kind:
 
     api_version: str
     name: str
-    optional: bool = False
+    optional: bool = field(default=False, compare=False)
     """The cluster need not know it."""
 
 
