@@ -13,7 +13,7 @@ from fairlead_operator.pods import engine_status, is_ready, revision_of, worst
 from fairlead_operator.render import Manifest
 from fairlead_operator.revisions import RETRY, WORKLOADS, manifest_of
 from fairlead_operator.revisions import revision_of as recorded
-from fairlead_operator.rollout import Health, Policy, Rollout, decide
+from fairlead_operator.rollout import RESTARTS, Health, Policy, Rollout, decide
 from fairlead_operator.workload import Workload, outdated_clusters, with_revision, workload_of
 
 # What the operator makes, and so what it may find to be no longer wanted. The rest that bears a Model's label is made
@@ -96,7 +96,11 @@ def _health(seen: Observed, revision: str) -> Health:
     """How the engines of `revision` are. The pods of a RayService do not say which they are, so all of them count."""
     pods = [pod for pod in seen.pods if revision_of(pod) in ("", revision)]
     names = {pod["metadata"]["name"] for pod in pods}
-    failure = worst([one for one in seen.failures if one.pod in names])
+    # That of no pod is what Ray Serve gave up, after its own attempts.
+    failures = [one for one in seen.failures if one.pod in names or not one.pod]
+    failure = worst(failures)
+    if any(not one.pod for one in failures):
+        return Health(f"{failures[0].reason}: {failures[0].message}", RESTARTS)
     unready = 0 if any(map(is_ready, pods)) else max(map(_restarts, pods), default=0)
     return Health(f"{failure.reason}: {failure.message}" if failure else "", unready)
 

@@ -23,7 +23,7 @@ from fairlead_operator.references import SecretReference, secrets_of
 from fairlead_operator.render import Manifest
 from fairlead_operator.renderer import Renderer
 from fairlead_operator.status import Links, status_of, transitions
-from fairlead_operator.workload import engine_pods
+from fairlead_operator.workload import application_failure, engine_pods
 
 _log = logging.getLogger(__name__)
 
@@ -115,6 +115,7 @@ class Reconciler:
         # Of those that are over, too: the last failure is told after its pod was replaced.
         every_pod = [child for child in children if child["kind"] == "Pod"]
         failures = [failure(pod, warnings, now=now, capacity=capacity) for pod in every_pod]
+        failures += [application_failure(child) for child in children if child["kind"] == "RayService"]
         problems = [wanted] if isinstance(wanted, Problem) else list(self._problems(key, wanted))
         problems += _problems_of(pods, warnings, now)
         return Observed(

@@ -58,7 +58,7 @@ class _Status:
         self._ready_pods = [pod for pod in seen.pods if is_ready(pod)]
         # The heads of Ray clusters too: without one there are no engines.
         live = [pod for pod in seen.of_kind("Pod") if not is_over(pod)]
-        there = {pod["metadata"]["name"] for pod in (*live, *seen.pods)}
+        there = {"", *(pod["metadata"]["name"] for pod in (*live, *seen.pods))}
         self._failure = worst(failure for failure in seen.failures if failure.pod in there)
 
     @property
@@ -156,7 +156,7 @@ class _Status:
             self._say_workload("True", WorkloadReason.READY, answer)
         elif self._failure is not None:
             failure = self._failure
-            said = f"{answer}; pod {failure.pod}: {failure.message}"
+            said = f"{answer}; {f'pod {failure.pod}: ' if failure.pod else ''}{failure.message}"
             self._say_workload("False", WorkloadReason(failure.reason), said)
         else:
             self._say_workload("False", *self._on_the_way(answer))

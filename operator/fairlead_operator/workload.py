@@ -4,10 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fairlead_operator.conditions import WorkloadReason
 from fairlead_operator.drift import differences
 from fairlead_operator.ownership import REVISION_LABEL
-from fairlead_operator.pods import is_leaving, is_over, is_ready
+from fairlead_operator.pods import PodFailure, is_leaving, is_over, is_ready
 from fairlead_operator.render import Manifest
+from fairlead_operator.words import last_line
 
 HEAD = "head"
 
@@ -36,6 +38,19 @@ def workload_of(manifest: Manifest | None, pods: Sequence[Manifest], clusters: S
     if manifest is None:
         return Workload()
     return _deployment(manifest) if manifest["kind"] == "Deployment" else _ray_service(manifest, pods, clusters)
+
+
+def application_failure(service: Manifest) -> PodFailure | None:
+    """What Ray Serve says of the application of a RayService that it gave up; of no pod in particular."""
+    status = service.get("status") or {}
+    for part in ("pendingServiceStatus", "activeServiceStatus"):
+        applications = (status.get(part) or {}).get("applicationStatuses") or {}
+        for application in applications.values():
+            if application.get("status") == "DEPLOY_FAILED":
+                # The last line of a traceback is the one for people.
+                said = last_line(str(application.get("message", ""))) or "it does not say why"
+                return PodFailure(WorkloadReason.CONTAINER_START_ERROR, f"Ray Serve gave up: {said}", pod="")
+    return None
 
 
 def with_revision(manifest: Manifest, revision: str) -> Manifest:
