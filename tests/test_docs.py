@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from fairlead_operator.conditions import ASPECTS
 from fairlead_serve.metrics import GatewayMetrics
 
 ROOT = Path(__file__).parents[1]
@@ -45,6 +46,24 @@ def test_every_metric_is_explained_in_the_operations_page() -> None:
     names = {line.split()[2] for line in rendered.splitlines() if line.startswith("# TYPE")}
     names = {name for name in names if not name.endswith("_created")}
     assert names
+    assert not [name for name in names if name not in page]
+
+
+def test_every_reason_of_a_condition_is_in_its_row_of_the_kubernetes_page() -> None:
+    page = text("docs/kubernetes.md")
+    rows = {line.split("`")[1]: line for line in page.splitlines() if line.startswith("| `")}
+    missing = [
+        (aspect.name, reason.value) for aspect in ASPECTS for reason in aspect.reasons if reason not in rows[aspect.name]
+    ]
+    assert len(rows) > 7
+    assert not missing
+
+
+def test_every_metric_of_the_operator_is_explained_in_the_kubernetes_page() -> None:
+    page = text("docs/kubernetes.md")
+    source = (ROOT / "operator/fairlead_operator/metrics.py").read_text(encoding="utf-8")
+    names = set(re.findall(r'"(fairlead_\w+)"', source))
+    assert len(names) > 8
     assert not [name for name in names if name not in page]
 
 

@@ -95,7 +95,13 @@ def create_operator(
         times=lease_times,
     )
     api = Api(server, may_write=lambda: leader.leading, on_request=metrics.requested)
-    caches = Caches(installation.client, namespaces(settings, installation), on_change=queue.add, timing=timing)
+    caches = Caches(
+        installation.client,
+        namespaces(settings, installation),
+        on_change=queue.add,
+        on_wish=queue.add_first,
+        timing=timing,
+    )
     reconciler = Reconciler(
         cluster=Cluster(api, caches, Recorder(api)),
         renderer=Renderer(chart or open_chart(settings.chart), settings),

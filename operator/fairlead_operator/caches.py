@@ -25,10 +25,13 @@ class Caches:
         namespaces: Sequence[str] = EVERYWHERE,
         *,
         on_change: Callable[[Key], None],
+        on_wish: Callable[[Key], None] | None = None,
         timing: Timing = DEFAULT_TIMING,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`on_wish` is called instead when what a Model asks for has changed, which somebody waits for."""
         self._on_change = on_change
+        self._on_wish = on_wish or on_change
         self._falling_back: set[Key] = set()
 
         def follow(
@@ -113,17 +116,18 @@ class Caches:
             followed.wrote(manifest)
 
     def _model_changed(self, old: Manifest | None, new: Manifest | None) -> None:
-        self._child_changed(old, new)
-        for manifest in (old, new):
-            if manifest is not None:
-                key = Key(manifest["metadata"]["namespace"], manifest["metadata"]["name"])
-                self._falling_back.discard(key)
-                if manifest is new and manifest["spec"].get("fallback"):
-                    self._falling_back.add(key)
+        manifest = new or old
+        if manifest is None:
+            return
+        key = Key(manifest["metadata"]["namespace"], manifest["metadata"]["name"])
+        self._falling_back.discard(key)
+        if new is not None and new["spec"].get("fallback"):
+            self._falling_back.add(key)
+        (self._on_wish if _asks_anew(old, new) else self._on_change)(key)
         if old is None or new is None:
             # It may be what others fall back to.
-            for key in tuple(self._falling_back):
-                self._on_change(key)
+            for other in tuple(self._falling_back):
+                self._on_change(other)
 
     def _child_changed(self, old: Manifest | None, new: Manifest | None) -> None:
         for key in {key_of(manifest) for manifest in (old, new) if manifest is not None}:
@@ -162,6 +166,13 @@ class _Followed:
 
     def _of(self, namespace: str) -> Informer | None:
         return self._informers.get(namespace) or self._informers.get("")
+
+
+def _asks_anew(old: Manifest | None, new: Manifest | None) -> bool:
+    """Whether a Model is new, or what it asks for has changed."""
+    if old is None or new is None:
+        return new is not None
+    return bool(old["metadata"].get("generation") != new["metadata"].get("generation"))
 
 
 def _subject(event: Manifest) -> str:

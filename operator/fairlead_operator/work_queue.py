@@ -32,6 +32,7 @@ class WorkQueue:
     """Keys to be worked on, each in one pair of hands at a time. May be shared between threads.
 
     A key that is added while it waits is handed out once, and one that is added while it is worked on once more after.
+    Where many wait, those of `add_first` go before the others: people wait for them.
     A key that is handed out is forgotten by the clock too: who works on it says anew when to come back.
     """
 
@@ -49,6 +50,7 @@ class WorkQueue:
         self._spread = spread
         self._on_wait = on_wait
         self._changed = threading.Condition()
+        self._first: OrderedDict[Key, float] = OrderedDict()
         self._ready: OrderedDict[Key, float] = OrderedDict()
         self._working: set[Key] = set()
         self._again: dict[Key, float] = {}
@@ -61,7 +63,7 @@ class WorkQueue:
     @property
     def depth(self) -> int:
         """Keys that wait for hands."""
-        return len(self._ready)
+        return len(self._first) + len(self._ready)
 
     @property
     def delayed(self) -> int:
@@ -72,6 +74,16 @@ class WorkQueue:
         """Hand out `key` as soon as there are hands."""
         with self._changed:
             self._make_ready(key, self._clock())
+
+    def add_first(self, key: Key) -> None:
+        """Hand out `key` as soon as there are hands, and before those that were only added."""
+        with self._changed:
+            since = self._ready.pop(key, self._clock())
+            if key in self._working:
+                self._make_ready(key, since)
+            elif key not in self._first:
+                self._first[key] = since
+                self._changed.notify()
 
     def add_after(self, key: Key, seconds: float) -> None:
         """Hand out `key` in `seconds`, or sooner where that was asked for already."""
@@ -137,9 +149,10 @@ class WorkQueue:
             if self._due.get(key) == due:
                 del self._due[key]
                 self._make_ready(key, due)
-        if not self._ready:
+        waiting = self._first or self._ready
+        if not waiting:
             return None
-        key, since = self._ready.popitem(last=False)
+        key, since = waiting.popitem(last=False)
         self._working.add(key)
         self._due.pop(key, None)
         self._on_wait(now - since)
@@ -148,7 +161,7 @@ class WorkQueue:
     def _make_ready(self, key: Key, since: float) -> None:
         if key in self._working:
             self._again.setdefault(key, since)
-        elif key not in self._ready:
+        elif key not in self._ready and key not in self._first:
             self._ready[key] = since
             self._changed.notify()
 

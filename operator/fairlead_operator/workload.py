@@ -47,8 +47,10 @@ def application_failure(service: Manifest) -> PodFailure | None:
         applications = (status.get(part) or {}).get("applicationStatuses") or {}
         for application in applications.values():
             if application.get("status") == "DEPLOY_FAILED":
-                # The last line of a traceback is the one for people.
-                said = last_line(str(application.get("message", ""))) or "it does not say why"
+                # That of the deployment is the engine's own; the last line of a traceback is the one for people.
+                deployments = (application.get("serveDeploymentStatuses") or {}).values()
+                words = [*(str(one.get("message") or "") for one in deployments), str(application.get("message") or "")]
+                said = next(filter(None, map(last_line, words)), "it does not say why")
                 return PodFailure(WorkloadReason.CONTAINER_START_ERROR, f"Ray Serve gave up: {said}", pod="")
     return None
 

@@ -37,8 +37,11 @@ def read_documents(path: Path) -> list[Any]:
 
     Raises ModelFileError with everything that is wrong with the file as YAML.
     """
-    source = str(path)
-    text = _read(path)
+    return parse_documents(_read(path), source=str(path))
+
+
+def parse_documents(text: str, *, source: str) -> list[Any]:
+    """The same from the text of a file; `source` is what ModelFileError calls it."""
     try:
         loader = _Loader(text)
         try:

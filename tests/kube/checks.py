@@ -5,7 +5,7 @@ Only what a client that writes workloads may get wrong.
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from tests.kube.errors import Cause
@@ -31,8 +31,8 @@ def causes(manifest: Manifest, resource: Resource) -> list[Cause]:
         found += _workload(manifest["spec"])
     elif resource.qualified == "pods":
         found += _pod(manifest["spec"], "spec")
-    elif resource.qualified == "services":
-        found += _service(manifest)
+    elif resource.qualified in _CHECKS:
+        found += _CHECKS[resource.qualified](manifest)
     return found
 
 
@@ -74,11 +74,19 @@ def _workload(spec: Manifest) -> Iterator[Cause]:
     yield from _labels(template["metadata"], "spec.template")
     if "selector" in spec and not of_object(spec["selector"]).matches(template):
         yield _invalid("spec.template.metadata.labels", labels, "`selector` does not match template `labels`")
-    strategy = spec.get("strategy", {}).get("rollingUpdate", {})
+    yield from _strategy(spec.get("strategy", {}))
+    yield from _pod(template["spec"], "spec.template.spec")
+
+
+def _strategy(given: Manifest) -> Iterator[Cause]:
+    strategy = given.get("rollingUpdate", {})
+    # It stays when nobody owns it, as what the server filled in.
+    if strategy and given.get("type") == "Recreate":
+        message = "Forbidden: may not be specified when strategy `type` is 'Recreate'"
+        yield Cause("spec.strategy.rollingUpdate", "FieldValueForbidden", message)
     if str(strategy.get("maxSurge", 1)) in ("0", "0%") and str(strategy.get("maxUnavailable", 1)) in ("0", "0%"):
         place = "spec.strategy.rollingUpdate.maxUnavailable"
         yield _invalid(place, strategy["maxUnavailable"], "may not be 0 when `maxSurge` is 0")
-    yield from _pod(template["spec"], "spec.template.spec")
 
 
 def _pod(spec: Manifest, place: str) -> Iterator[Cause]:
@@ -134,3 +142,22 @@ def _unique(items: list[Manifest], key: str, place: str) -> Iterator[Cause]:
 
 def _invalid(place: str, value: Any, sentence: str) -> Cause:
     return Cause(place, "FieldValueInvalid", f"Invalid value: {json.dumps(value)}: {sentence}")
+
+
+def _budget(manifest: Manifest) -> Iterator[Cause]:
+    spec = manifest.get("spec", {})
+    if "minAvailable" in spec and "maxUnavailable" in spec:
+        yield _invalid("spec", "object", "minAvailable and maxUnavailable cannot be both set")
+
+
+def _event(manifest: Manifest) -> Iterator[Cause]:
+    involved, namespace = manifest.get("involvedObject", {}), manifest["metadata"]["namespace"]
+    if involved.get("namespace", "default") != namespace:
+        yield _invalid("involvedObject.namespace", involved.get("namespace", ""), "does not match event.namespace")
+
+
+_CHECKS: dict[str, Callable[[Manifest], Iterator[Cause]]] = {
+    "services": _service,
+    "events": _event,
+    "poddisruptionbudgets.policy": _budget,
+}

@@ -24,6 +24,13 @@ def fill(manifest: Manifest, resource: Resource) -> None:
         filler(manifest)
 
 
+def carry(old: Manifest, new: Manifest, resource: Resource) -> None:
+    """Keep in `new`, in place, what was given to an object for life and is left out of a write."""
+    if resource.qualified == "services" and not new.get("spec", {}).get("clusterIP"):
+        kept = {name: old["spec"][name] for name in ("clusterIP", "clusterIPs") if name in old["spec"]}
+        new["spec"] = {**new.get("spec", {}), **kept}
+
+
 def pod_spec(spec: Manifest) -> None:
     """The defaults of a pod, by itself or in a template."""
     for name, value in (

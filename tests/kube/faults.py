@@ -48,7 +48,7 @@ class Fault:
     """Whether the request takes effect first: the client then only hears that it failed."""
     hang_up: bool = False
     """Whether the connection is cut instead of an answer."""
-    _since: float = field(default=0, repr=False)
+    since: float = field(default=0, repr=False)
 
     def matches(self, call: Call) -> bool:
         resource = call.resource.qualified + (f"/{call.subresource}" if call.subresource else "")
@@ -64,7 +64,7 @@ class Faults:
         self._clock = clock
 
     def add(self, fault: Fault) -> Fault:
-        fault._since = self._clock()
+        fault.since = self._clock()
         self._faults.append(fault)
         return fault
 
@@ -87,5 +87,5 @@ class Faults:
         return fault
 
     def _over(self, fault: Fault) -> bool:
-        late = fault.seconds is not None and self._clock() - fault._since > fault.seconds
+        late = fault.seconds is not None and self._clock() - fault.since > fault.seconds
         return late or fault.times == 0

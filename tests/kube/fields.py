@@ -5,7 +5,7 @@ A set is a tree of names as `fieldsV1` has them (sigs.k8s.io/structured-merge-di
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -114,7 +114,7 @@ def changes(old: Any, new: Any, shape: Shape | None) -> tuple[Fields, Fields]:
     return _ITSELF, {}
 
 
-def _compared(old: Fields, new: Fields, shape_of: Any) -> tuple[Fields, Fields]:
+def _compared(old: Fields, new: Fields, shape_of: Callable[[str], Shape | None]) -> tuple[Fields, Fields]:
     changed, gone = {}, {}
     for name, inner in new.items():
         if name not in old:

@@ -22,7 +22,7 @@ from tests.kube.watching import Watch
 
 _JSON = "application/json"
 _FAULTS = "/_faults"
-_AGGREGATED = "g=apidiscovery.k8s.io"
+_AGGREGATED = "g=apidiscovery.k8s.io;v=v2;"
 _encode = msgspec.json.Encoder().encode
 _VERSION = {"major": "1", "minor": "32", "gitVersion": "v1.32.5", "gitCommit": "", "platform": "linux/amd64"}
 

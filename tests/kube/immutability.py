@@ -1,10 +1,12 @@
 """What of built-in objects cannot be changed after creation."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from decimal import Decimal
 from typing import Any
 
 from tests.kube.errors import Cause, Invalid
+from tests.kube.quantities import amount
 from tests.kube.resources import Manifest, Resource
 
 # Each path ends where the value has to stay.
@@ -35,6 +37,10 @@ def check(old: Manifest, new: Manifest, resource: Resource) -> None:
     if resource.qualified == "persistentvolumeclaims" and _claim(old) != _claim(new):
         message = "Forbidden: spec is immutable after creation except resources.requests for bound claims"
         causes.append(Cause("spec", "FieldValueForbidden", message))
+    if resource.qualified == "persistentvolumeclaims" and _size(new) < _size(old):
+        message = "Forbidden: field can not be less than previous value"
+        causes.append(Cause("spec.resources.requests.storage", "FieldValueForbidden", message))
+    causes += [*_address(old, new)] if resource.qualified == "services" else []
     if causes:
         raise Invalid(resource.group, resource.kind, old["metadata"]["name"], causes)
 
@@ -44,6 +50,18 @@ def _claim(manifest: Manifest) -> Manifest:
     spec = manifest.get("spec", {})
     left = {name: value for name, value in spec.items() if name not in ("resources", "volumeName")}
     return {"storageClassName": None, **left}
+
+
+def _size(claim: Manifest) -> Decimal:
+    return amount(_at(claim, ("spec", "resources", "requests")).get("storage", "0"))
+
+
+def _address(old: Manifest, new: Manifest) -> Iterator[Cause]:
+    """A Service is given its address, or none, for life."""
+    before, after = old["spec"].get("clusterIP"), new["spec"].get("clusterIP")
+    if before and after != before and old["spec"]["type"] == new["spec"]["type"]:
+        message = f'Invalid value: ["{after}"]: may not change once set'
+        yield Cause("spec.clusterIPs[0]", "FieldValueInvalid", message)
 
 
 def _at(manifest: Manifest, path: Iterable[str]) -> Any:

@@ -1,6 +1,7 @@
 """The three patches that change an object without owning fields: JSON, merge, and strategic merge. Pure."""
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import jsonpatch
@@ -89,7 +90,7 @@ def _list(old: list[Any], patch: list[Any], shape: Shape | None, order: list[Any
     return _ordered(result, order, lambda item: item.get(key) if isinstance(item, dict) else item)
 
 
-def _ordered(items: list[Any], order: list[Any] | None, key: Any) -> list[Any]:
+def _ordered(items: list[Any], order: list[Any] | None, key: Callable[[Any], Any]) -> list[Any]:
     if not order:
         return items
     wanted = [key(one) for one in order]

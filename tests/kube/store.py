@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from tests.kube import strategy
+from tests.kube import admission, strategy
 from tests.kube.errors import AlreadyExists, Conflict, Expired, Forbidden, NotFound
 from tests.kube.resources import Manifest, Resource, built_in_resources
 from tests.kube.strategy import Check, Track
@@ -130,6 +130,7 @@ class Store:
         namespace = namespace or manifest.get("metadata", {}).get("namespace", "")
         if resource.namespaced:
             self._check_namespace(resource, namespace or "default", manifest)
+        manifest = admission.admitted(manifest, resource, self._storage)
         new = strategy.created(manifest, resource, namespace or "default", self.timestamp(), check, track)
         metadata = new["metadata"]
         if self.entry(resource, metadata.get("namespace", ""), metadata["name"]) is not None:
@@ -151,13 +152,16 @@ class Store:
         """Store a new state of an object, or of its `status`; returns the stored one.
 
         A manifest with a resourceVersion is only taken while that is the current one. One that changes nothing is no
-        change: no new resourceVersion, and nobody is told. Raises Conflict, NotFound, Invalid and BadRequest.
+        change: no new resourceVersion, and nobody is told.
+
+        Raises Conflict, Forbidden, NotFound, Invalid and BadRequest.
         """
         resource = self._current(resource)
         given = manifest["metadata"]
         old = self.existing(resource, given.get("namespace", ""), given["name"])
         check_preconditions(resource, old, given)
         new = strategy.updated(old, manifest, resource, subresource, check, track)
+        admission.check_change(old, new, resource, self._storage)
         if new is old or dry_run:
             return new
         metadata = new["metadata"]
@@ -268,6 +272,9 @@ class Store:
         self.version += 1
         metadata = {**manifest["metadata"], "resourceVersion": str(self.version)}
         return Entry({**manifest, "metadata": metadata}, self.version)
+
+    def _storage(self, plural: str) -> list[Manifest]:
+        return self.all(self.resource(plural, "storage.k8s.io"))
 
     def _current(self, resource: Resource) -> Resource:
         return self.resource(resource.plural, resource.group)

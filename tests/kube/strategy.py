@@ -73,6 +73,7 @@ def updated(
     elif "status" in resource.subresources:
         new = _with_status(new, old, new["metadata"])
     new["metadata"] = _metadata(old["metadata"], new["metadata"], manifest["metadata"])
+    defaults.carry(old, new, resource)
     _fill(new, resource)
     immutability.check(old, new, resource)
     _judge(new, resource, old)

@@ -8,6 +8,7 @@ import pytest
 from tests.kube.cluster import ApiError, KubeCluster
 from tests.kube.resources import Manifest
 from tests.kube.samples import config_map, container, deployment
+from tests.kube.server import KubeServer
 
 DEPLOYMENTS = "apps/v1/deployments"
 
@@ -182,3 +183,48 @@ def test_an_eviction_keeps_to_the_budget(cluster: KubeCluster) -> None:
     with pytest.raises(ApiError, match="would violate the pod's disruption budget") as refusal:
         evict("b")
     assert refusal.value.code == 429
+
+
+def test_a_service_that_was_given_an_address_cannot_become_headless(cluster: KubeCluster) -> None:
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}, "spec": {"ports": [{"port": 8000}]}}
+    (made,) = cluster.apply(service)
+    headless = {**service, "spec": {"ports": [{"port": 8000}], "clusterIP": "None"}}
+    with pytest.raises(ApiError, match="may not change once set"):
+        cluster.apply(headless)
+    assert cluster.apply(service)[0] == made
+
+
+def test_what_the_server_filled_in_stands_in_the_way_of_another_strategy(cluster: KubeCluster) -> None:
+    cluster.apply(deployment())
+    with pytest.raises(ApiError, match="may not be specified when strategy `type` is 'Recreate'"):
+        cluster.apply(deployment(strategy={"type": "Recreate"}))
+
+
+def test_a_claim_may_grow_and_nothing_else(cluster: KubeCluster) -> None:
+    def claim(size: str, **spec: Any) -> Manifest:
+        wanted = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": size}}, **spec}
+        return {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "c"}, "spec": wanted}
+
+    storage = {"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "provisioner": "tests"}
+    name = f"{cluster.namespace}-grows"
+    cluster.create({**storage, "metadata": {"name": name}, "allowVolumeExpansion": True})
+    cluster.apply(claim("10Gi", storageClassName=name))
+    with pytest.raises(ApiError, match="Only bound persistent volume claims can be expanded"):
+        cluster.apply(claim("20Gi", storageClassName=name))
+    cluster.patch("v1/persistentvolumeclaims", "c", {"status": {"phase": "Bound"}}, subresource="status")
+    cluster.apply(claim("20Gi", storageClassName=name))
+    with pytest.raises(ApiError, match="can not be less than previous value"):
+        cluster.apply(claim("10Gi", storageClassName=name))
+    with pytest.raises(ApiError, match="spec is immutable after creation"):
+        cluster.apply(claim("20Gi", storageClassName=name, accessModes=["ReadWriteMany"]))
+
+
+def test_a_claim_without_a_class_is_given_the_default_one(cluster: KubeCluster, standin: KubeServer) -> None:
+    annotations = {"storageclass.kubernetes.io/is-default-class": "true"}
+    storage = {"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "provisioner": "tests"}
+    cluster.create({**storage, "metadata": {"name": "standard", "annotations": annotations}})
+    claim = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "c"}}
+    wanted = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    (made,) = cluster.apply({**claim, "spec": wanted})
+    assert made["spec"]["storageClassName"] == "standard"
+    assert cluster.apply({**claim, "spec": wanted})[0] == made

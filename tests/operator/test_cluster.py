@@ -89,6 +89,28 @@ def test_every_change_of_a_child_is_told_with_its_model(world: World) -> None:
     assert world.seen.children(world.key()) == []
 
 
+def test_a_new_wish_is_told_apart_from_what_became_of_it(cluster: KubeCluster) -> None:
+    told: list[str] = []
+    client = connect(cluster.kubeconfig)
+    caches = Caches(
+        client,
+        (cluster.namespace,),
+        on_change=lambda _key: told.append("change"),
+        on_wish=lambda _key: told.append("wish"),
+        timing=QUICK,
+    )
+    caches.start()
+    until(lambda: caches.synced)
+    models = "fairlead.dev/v1alpha1/models"
+    cluster.apply({**samples.model("m"), "metadata": {"name": "m", "namespace": cluster.namespace}})
+    cluster.patch(models, "m", {"status": {"phase": "Starting"}}, subresource="status")
+    cluster.patch(models, "m", {"spec": {"replicas": 2}})
+    cluster.delete(models, "m")
+    until(lambda: told == ["wish", "change", "wish", "change"])
+    caches.stop()
+    client.close()
+
+
 def test_what_has_no_label_is_nobodys(world: World) -> None:
     stranger = world.config_map()
     del stranger["metadata"]["labels"]

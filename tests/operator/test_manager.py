@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 
@@ -45,6 +46,7 @@ class Operator:
     """One operator in a thread of this process, with its health server."""
 
     def __init__(self, cluster: KubeCluster, behaviour: Behaviour, identity: str) -> None:
+        self.skipped_seconds = 0.0
         self.stopping = threading.Event()
         self._client = connect(cluster.kubeconfig)
         self._reconciler = Recorded(behaviour)
@@ -52,7 +54,17 @@ class Operator:
         caches = Caches(self._client, (cluster.namespace,), on_change=queue.add)
         api = Api(ApiServer(self._client))
         leader = Leader(api, namespace=cluster.namespace, name="fairlead-operator", identity=identity)
-        self.manager = Manager(caches, queue, self._reconciler, leader, metrics, workers=2, resync_seconds=600)
+        self.caches = caches
+        self.manager = Manager(
+            caches,
+            queue,
+            self._reconciler,
+            leader,
+            metrics,
+            workers=2,
+            resync_seconds=600,
+            clock=lambda: time.monotonic() + self.skipped_seconds,
+        )
         metrics.watch(
             Sources(
                 models=caches.models,
@@ -238,6 +250,28 @@ def test_of_two_operators_one_acts_and_the_other_takes_over_within_two_seconds(
     assert (first.metric("fairlead_operator_leader"), second.metric("fairlead_operator_leader")) == (1, 0)
     first.stopping.set()
     until(lambda: second.calls == {"a": 1, "b": 1}, seconds=2)
+
+
+def test_a_worker_that_hangs_and_a_cache_that_is_dead_call_for_a_new_process(
+    cluster: KubeCluster, start: Start
+) -> None:
+    go = threading.Event()
+
+    def behave(_key: Key, _calls: int) -> None:
+        go.wait(PATIENCE_SECONDS)
+
+    apply(cluster, "a")
+    operator = start(behave)
+    until(lambda: operator.calls["a"])
+    assert operator.get("/livez").status_code == 200
+    operator.skipped_seconds = 301
+    assert operator.get("/livez").status_code == 503
+    assert operator.get("/livez").text in {"worker 0 hangs\n", "worker 1 hangs\n"}
+    go.set()
+    until(lambda: operator.get("/livez").status_code == 200)
+    dead = next(operator.caches.informers())
+    dead.stop()
+    assert operator.get("/livez").text == f"{dead.path} is not followed any more\n"
 
 
 def test_without_the_definition_of_a_model_the_operator_waits_and_says_for_what(

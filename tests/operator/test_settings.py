@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fairlead_operator.errors import SettingsError
-from fairlead_operator.settings import load_operator_settings
+from fairlead_operator.settings import load_operator_settings, watching
 
 FILE = """
 images: {cuda: registry/engine:1}
@@ -73,3 +73,12 @@ def test_a_file_that_is_not_there_is_said_to_be_missing(file: Path) -> None:
 def test_a_variable_that_is_no_json_is_said_to_be_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAIRLEAD_OPERATOR_IMAGES", "registry/engine")
     assert "groups are written as JSON there" in problem(None)
+
+
+def test_the_namespaces_of_the_command_line_go_before_those_of_the_file(file: Path) -> None:
+    file.write_text("namespaces: [a]", encoding="utf-8")
+    settings = load_operator_settings(file)
+    assert watching(settings, namespaces=(), all_namespaces=False).namespaces == ("a",)
+    assert watching(settings, namespaces=("b", "c"), all_namespaces=False).namespaces == ("b", "c")
+    everywhere = watching(settings, namespaces=(), all_namespaces=True)
+    assert (everywhere.namespaces, everywhere.all_namespaces) == ((), True)

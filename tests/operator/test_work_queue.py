@@ -45,6 +45,25 @@ def test_keys_come_in_the_order_in_which_they_were_added(queue: WorkQueue) -> No
     assert taken(queue) == [B, A, C]
 
 
+def test_what_people_wait_for_goes_before_the_rest_and_once(queue: WorkQueue) -> None:
+    queue.add(A)
+    queue.add(B)
+    queue.add_first(C)
+    queue.add_first(B)
+    queue.add(C)
+    assert queue.depth == 3
+    assert taken(queue) == [C, B, A]
+
+
+def test_what_people_wait_for_waits_for_the_work_on_it_to_end(queue: WorkQueue) -> None:
+    queue.add(A)
+    assert queue.poll() == A
+    queue.add_first(A)
+    assert queue.poll() is None
+    queue.done(A)
+    assert taken(queue) == [A]
+
+
 def test_a_key_that_is_added_while_it_waits_is_handed_out_once(queue: WorkQueue) -> None:
     for key in (A, B, A, A):
         queue.add(key)

@@ -21,13 +21,15 @@ from pathlib import Path
 from typing import Any
 
 from fairlead_serve.engine.failures import explain_log
+from fairlead_serve.engine.fetcher import EngineFiles
 from fairlead_serve.errors import EngineStartError
 from fairlead_serve.internal import engine_path
-from fairlead_serve.model import Model
 
 # A stream outlives a reload of HAProxy (which every change of replicas causes) by this much at most.
 _HARD_STOP_MARGIN_S = 30
 _OBJECT_STORE_BYTES = 80 * 1024 * 1024
+# A load may wait for a long step of the engine; what takes longer is asked again.
+_HOLD_SECONDS = 120.0
 # Sockets live below the temporary directory and their paths must stay under 108 bytes (unix(7)).
 _TEMP_PARENT = Path("/tmp")  # noqa: S108 - short on purpose; mkdtemp makes it private
 # The address of Ray's own servers. Ray rewrites 127.0.0.1 to the machine's public address, other addresses of
@@ -51,23 +53,17 @@ class Ports:
     haproxy_stats: int
 
     @classmethod
-    def pick(cls, *, host: str | None = None, serve: int | None = None) -> "Ports":
-        """`host` and `serve`: where the engines answer; by default on loopback, on any free port."""
+    def pick(cls, *, host: str | None = None, serve: int | None = None, metrics: int | None = None) -> "Ports":
+        """`host` and `serve`: where the engines answer; by default on loopback, on any free port.
+
+        `metrics`: the port of Ray's exporter, which answers on all addresses; by default any free one.
+        """
         node = own_loopback_address()
         host = host or "127.0.0.1"
         # All are held until all are known, or the system would hand out the same one twice.
         with ExitStack() as stack:
             picked = [free_port(stack, "") for _ in range(4)]
-        return cls(node, host, serve or picked[0], *picked[1:])
-
-
-@dataclass(frozen=True)
-class EngineFiles:
-    """A Model and what of it lies on this machine: its weights, and its LoRA adapters by name."""
-
-    model: Model
-    weights: Path
-    adapters: Mapping[str, Path]
+        return cls(node, host, serve or picked[0], metrics or picked[1], *picked[2:])
 
 
 @dataclass(frozen=True)
@@ -98,6 +94,9 @@ class LocalCluster:
     drain_seconds: int
     dashboard: bool = False
     directory: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="fairlead-", dir=_TEMP_PARENT)))
+    # Ray Serve's handles, by Model: each one made is another subscriber to its news.
+    _handles: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
+    _started: bool = field(default=False, init=False, repr=False)
 
     @property
     def url(self) -> str:
@@ -120,6 +119,7 @@ class LocalCluster:
         import ray  # noqa: PLC0415 - reads the environment written above
         from ray import serve  # noqa: PLC0415
 
+        self._started = True
         try:
             self._start(ray, serve, slots)
         except (RuntimeError, OSError, ray.exceptions.RayError) as error:
@@ -166,6 +166,24 @@ class LocalCluster:
 
         return {name: _state(details) for name, details in serve.status().applications.items()}
 
+    def hold_adapters(self, name: str, directories: Mapping[str, Path]) -> Mapping[str, str] | None:
+        """Make `directories`, by adapter, the LoRA adapters that every engine of `name` holds.
+
+        Returns what went wrong, by adapter; None when no engine answers, as while one is being replaced.
+        """
+        import ray  # noqa: PLC0415 - see start
+        from ray import serve  # noqa: PLC0415
+        from ray.serve.exceptions import RayServeException  # noqa: PLC0415
+
+        paths = {adapter: str(directory) for adapter, directory in directories.items()}
+        try:
+            if name not in self._handles:
+                self._handles[name] = serve.get_app_handle(name)
+            answers = self._handles[name].broadcast("hold_adapters", paths).results(timeout_s=_HOLD_SECONDS)
+        except (RayServeException, ray.exceptions.RayError, TimeoutError):
+            return None
+        return {adapter: words for answer in answers for adapter, words in answer.items()} if answers else None
+
     def failure(self, name: str, state: EngineState) -> EngineStartError:
         """Why the engines of `name` did not start, from Ray Serve's message and the engine's own log."""
         said = _raised_sentence(state.message)
@@ -191,13 +209,17 @@ class LocalCluster:
 
     def stop(self) -> None:
         """End Ray and everything it started; remove the temporary directory."""
+        if self._started:
+            self._end()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _end(self) -> None:
         import ray  # noqa: PLC0415 - see start
         from ray import serve  # noqa: PLC0415
 
         if ray.is_initialized():
             serve.shutdown()
             ray.shutdown()
-        shutil.rmtree(self.directory, ignore_errors=True)
 
 
 def _last_line(error: BaseException) -> str:
@@ -207,9 +229,12 @@ def _last_line(error: BaseException) -> str:
 
 def _state(details: Any) -> EngineState:
     running = 0
+    # What an engine raised stands with its deployment; the application says that there was something.
+    words = [details.message]
     for deployment in details.deployments.values():
         running += deployment.replica_states.get("RUNNING", 0)
-    return EngineState(str(getattr(details.status, "value", details.status)), details.message, running)
+        words.append(deployment.message)
+    return EngineState(str(getattr(details.status, "value", details.status)), "\n".join(filter(None, words)), running)
 
 
 def _raised_sentence(message: str) -> str | None:
@@ -230,6 +255,8 @@ def environment(ports: Ports, directory: Path, drain_seconds: int) -> dict[str, 
     return {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        # The option above leaves it to the caller's event loop, and `hold_adapters` is called where there is none.
+        "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "1",
         "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(drain_seconds + _HARD_STOP_MARGIN_S),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(ports.haproxy_metrics),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(ports.haproxy_stats),

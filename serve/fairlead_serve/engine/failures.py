@@ -27,6 +27,10 @@ _CAUSES: tuple[tuple[str, str], ...] = (
         "VLLM_CPU_KVCACHE_SPACE in spec.engine.env, in GiB) or free some",
     ),
     (
+        r"LoRA rank \d+ is greater than max_lora_rank",
+        "the rank of a LoRA adapter is higher than spec.lora.maxRank; raise that",
+    ),
+    (
         r"max_model_len.*(greater|larger) than|maximum model length",
         "spec.engine.maxModelLen is longer than the model's own context",
     ),
@@ -44,6 +48,10 @@ _CAUSES: tuple[tuple[str, str], ...] = (
     ),
 )
 _LAST_ERROR = re.compile(r"\b(?:\w+\.)*(\w*(?:Error|Exception|Interrupt)): (?P<message>.+)$")
+# What the processes of an engine put around each other's words.
+_WRAPPED = re.compile(
+    r"(?:Call to \w+ method failed: )?Worker failed with error '(?P<words>.*)', please check", re.DOTALL
+)
 _UNHELPFUL = re.compile(r"Engine core initialization failed|See root cause above")
 
 
@@ -62,12 +70,19 @@ def explain_log(name: str, lines: Iterable[str]) -> str | None:
 
 def sentence(name: str, words: list[str]) -> str:
     """`words`: vLLM's messages, the most telling anywhere in them."""
+    return f"the engine of {name} did not start: {cause(words)}"
+
+
+def cause(words: list[str]) -> str:
+    """What to do about vLLM's messages, where that is known, and what it said."""
     own_words = next((word for word in words if not _UNHELPFUL.search(word)), words[0] if words else "no reason given")
-    own_words = own_words.strip().splitlines()[0] if own_words.strip() else "no reason given"
+    wrapped = _WRAPPED.search(own_words)
+    own_words = (wrapped["words"] if wrapped else own_words).strip()
+    own_words = own_words.splitlines()[0] if own_words else "no reason given"
     for pattern, meaning in _CAUSES:
         if any(re.search(pattern, word) for word in words):
-            return f"the engine of {name} did not start: {meaning} (vLLM: {own_words})"
-    return f"the engine of {name} did not start: {own_words}"
+            return f"{meaning} (vLLM: {own_words})"
+    return own_words
 
 
 def chain(error: BaseException) -> Iterator[BaseException]:

@@ -3,23 +3,34 @@
 Ray Serve builds the replica, then asks it for its ASGI application (`__serve_build_asgi_app__`, Ray 2.60);
 from then on no token passes through a Ray object: the replica's uvicorn answers HAProxy directly.
 
-One Ray Serve application per Model, at `internal.engine_path`. `build` is the import path for a RayService.
+One Ray Serve application per Model, at `internal.engine_path`: `application` for a Ray on this machine, `build` for
+the configuration of a RayService.
 """
 
+import asyncio
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import ray
+from pydantic import BaseModel, ConfigDict
 from ray import serve
 from ray.serve.config import AutoscalingConfig
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from fairlead_serve.documents import parse_documents
 from fairlead_serve.engine.arguments import engine_arguments
-from fairlead_serve.engine.failures import explain
+from fairlead_serve.engine.failures import cause, explain
+from fairlead_serve.engine.fetcher import EngineFiles, fetcher
 from fairlead_serve.engine.guard import DeadEngineGuard, TokenGuard
-from fairlead_serve.errors import EngineStartError
+from fairlead_serve.engine.verdict import verdict
+from fairlead_serve.errors import EngineStartError, FairleadError, ModelFileError
 from fairlead_serve.internal import TASKS_PATH, TOKEN_VARIABLE
-from fairlead_serve.model import Model
+from fairlead_serve.model import Model, parse
+from fairlead_serve.progress import LineReporter
+from fairlead_serve.settings import SourceSettings, load_engine_settings
 
 HEALTH_CHECK_PERIOD_S = 2.0
 HEALTH_CHECK_TIMEOUT_S = 30.0
@@ -28,29 +39,55 @@ HEALTH_CHECK_TIMEOUT_S = 30.0
 @serve.deployment
 @serve.ingress()
 class EngineReplica:
-    """One vLLM engine. Constructed by Ray Serve in a worker process of its own."""
+    """One vLLM engine. Constructed by Ray Serve in a worker process of its own.
+
+    `files`: where its weights (`weights`) and its LoRA adapters (`adapters`, by name) lie; None: to be fetched first.
+    """
 
     # Ray Serve awaits an async constructor; the language knows none.
-    async def __init__(self, model: dict[str, Any], weights: str, adapters: dict[str, str]) -> None:  # type: ignore[misc]
+    async def __init__(self, model: dict[str, Any], files: dict[str, Any] | None) -> None:  # type: ignore[misc]
+        self._model = Model.model_validate(model)
+        if files is None:
+            found = await _fetch_everywhere(self._model)
+        else:
+            adapters = {name: Path(path) for name, path in files["adapters"].items()}
+            found = EngineFiles(self._model, Path(files["weights"]), adapters)
         from fairlead_serve.engine.vllm import EmbeddedEngine  # noqa: PLC0415 - seconds; only a replica needs it
 
-        resource = Model.model_validate(model)
-        engine, frontend = engine_arguments(
-            resource, Path(weights), {name: Path(path) for name, path in adapters.items()}
-        )
+        engine, frontend = engine_arguments(self._model, found.weights, found.adapters)
         try:
             self._engine = await EmbeddedEngine.start(engine, frontend)
         except Exception as error:
-            raise EngineStartError(explain(resource, error)) from error
+            raise EngineStartError(explain(self._model, error)) from error
         self._token = os.environ.get(TOKEN_VARIABLE, "")
+        self._holding = asyncio.Lock()
 
     async def __serve_build_asgi_app__(self) -> Any:
-        application = await self._engine.application()
+        try:
+            application = await self._engine.application()
+        except Exception as error:  # a LoRA adapter or a chat template that it cannot use
+            raise EngineStartError(explain(self._model, error)) from error
         tasks = await self._engine.tasks()
+        self._adapters = self._engine.adapters(application)
         application.add_api_route(TASKS_PATH, lambda: tasks, include_in_schema=False)
         application.add_middleware(DeadEngineGuard, is_dead=lambda: self._engine.dead)
         application.add_middleware(TokenGuard, token=self._token)
         return application
+
+    async def hold_adapters(self, directories: dict[str, str]) -> dict[str, str]:
+        """Hold the LoRA adapters of these directories, by name, and no others; what went wrong with which."""
+        failures: dict[str, str] = {}
+        # A caller that did not wait for the end may be back already.
+        async with self._holding:
+            for name in self._adapters.directories.keys() - directories.keys():
+                self._adapters.unload(name)
+            for name, directory in directories.items():
+                if self._adapters.directories.get(name) != directory:
+                    try:
+                        await self._adapters.load(name, Path(directory))
+                    except ValueError as error:
+                        failures[name] = cause([str(error)])
+        return failures
 
     async def check_health(self) -> None:
         """Ray Serve's probe: raising makes it replace this replica."""
@@ -65,17 +102,80 @@ class EngineReplica:
 
 def application(model: Model, weights: Path, adapters: Mapping[str, Path]) -> Any:
     """The Ray Serve application of one Model, bound but not running. The paths are local directories."""
-    resource = model.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    files = {"weights": str(weights), "adapters": {name: str(path) for name, path in adapters.items()}}
+    # A first start that fails is told at once; Ray Serve goes on replacing a replica that once ran.
+    options = {**deployment_options(model), **replicas(model), "max_constructor_retry_count": 1}
+    return _deployment(**options).bind(_document(model), files)
+
+
+class BuildArguments(BaseModel):
+    """What a Ray Serve configuration says below `args`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str
+    """The text of a Model file."""
+
+
+def build(args: BuildArguments) -> Any:
+    """The Ray Serve application of one Model, for a Ray Serve configuration (`import_path`).
+
+    How many engines there are is said below `deployments` there. An engine fetches its weights itself, on the machine
+    it was placed on, and takes the internal token from that machine's environment.
+    Raises EngineStartError for a Model file that is wrong.
+    """
+    try:
+        documents = parse_documents(args.model, source="args.model")
+        models = [parse(document, source="args.model") for document in documents]
+    except ModelFileError as error:
+        # One that Ray can carry from process to process.
+        raise EngineStartError(verdict(error)) from None
+    if len(models) != 1:
+        raise EngineStartError(f"args.model holds {len(models)} Models; give one application for each")
+    (model,) = models
+    return _deployment(**deployment_options(model)).bind(_document(model), None)
+
+
+def _deployment(**options: Any) -> Any:
     deployment: Any = EngineReplica  # what the decorators make of the class; Ray has no types for it
-    return deployment.options(**deployment_options(model)).bind(
-        resource, str(weights), {name: str(path) for name, path in adapters.items()}
-    )
+    return deployment.options(**options)
+
+
+def _document(model: Model) -> dict[str, Any]:
+    return model.model_dump(mode="json", by_alias=True, exclude_unset=True)
+
+
+async def _fetch_everywhere(model: Model) -> EngineFiles:
+    """The files of an engine that nobody has fetched yet, on every machine that it is placed on."""
+    group = ray.util.get_current_placement_group()
+    if group is None:
+        return await asyncio.to_thread(_fetch, model)
+    # One a bundle: those of one machine wait for the first and find everything there.
+    places = [PlacementGroupSchedulingStrategy(group, index) for index in range(group.bundle_count)]
+    task: Any = ray.remote(num_cpus=0)(_fetch)
+    try:
+        found: list[EngineFiles] = await asyncio.gather(
+            *(task.options(scheduling_strategy=place).remote(model) for place in places)
+        )
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from None
+    return found[0]
+
+
+def _fetch(model: Model) -> EngineFiles:
+    """The files of an engine on this machine; progress goes to the log of this worker."""
+    reporter = LineReporter(sys.stderr)
+    try:
+        return fetcher(load_engine_settings(), SourceSettings(), reporter, cancelled=lambda: False).model(model)
+    except FairleadError as error:
+        # The line that a Standalone engine leaves, with the reason in front.
+        raise EngineStartError(verdict(error)) from error
 
 
 def deployment_options(model: Model) -> dict[str, Any]:
-    """What Ray Serve is told about a Model's engines (keyword arguments of `Deployment.options`)."""
+    """What Ray Serve is told about each of a Model's engines (keyword arguments of `Deployment.options`)."""
     spec = model.spec
-    options: dict[str, Any] = {
+    return {
         "name": "engine",
         # Both bounds are the gateway's to keep, per Model; a replica only must never be the narrower one.
         "max_ongoing_requests": spec.limits.max_ongoing + spec.limits.max_queued,
@@ -84,15 +184,15 @@ def deployment_options(model: Model) -> dict[str, Any]:
         "health_check_timeout_s": HEALTH_CHECK_TIMEOUT_S,
         "graceful_shutdown_timeout_s": float(spec.drain_timeout_seconds),
         "graceful_shutdown_wait_loop_s": 0.5,
-        # A first start that fails is told at once; Ray Serve goes on replacing a replica that once ran.
-        "max_constructor_retry_count": 1,
         **placement(model),
     }
-    if spec.scaling is None:
-        options["num_replicas"] = 1 if spec.replicas is None else spec.replicas
-    else:
-        options["autoscaling_config"] = autoscaling(model)
-    return options
+
+
+def replicas(model: Model) -> dict[str, Any]:
+    """How many engines Ray Serve is to keep (keyword arguments of `Deployment.options`)."""
+    if model.spec.scaling is not None:
+        return {"autoscaling_config": autoscaling(model)}
+    return {"num_replicas": 1 if model.spec.replicas is None else model.spec.replicas}
 
 
 def placement(model: Model) -> dict[str, Any]:

@@ -3,11 +3,12 @@
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 
-from fairlead_serve.engine.cluster import EngineFiles, LocalCluster
-from fairlead_serve.engine.weights import Progress, WeightsStore
+from fairlead_serve.engine.adapters import AdapterKeeper
+from fairlead_serve.engine.cluster import LocalCluster
+from fairlead_serve.engine.fetcher import Cancelled, EngineFiles, Fetcher
 from fairlead_serve.errors import EngineStartError
 from fairlead_serve.model import Model
 from fairlead_serve.progress import Report, Reporter
@@ -20,20 +21,20 @@ _POLL_SECONDS = 0.25
 _FETCHES = 2
 
 
-class Cancelled(Exception):  # noqa: N818 - not an error
-    """The process was told to stop while weights were being fetched; what came is kept for the next start."""
-
-
 @dataclass(frozen=True)
 class EngineRunner:
-    """One run of some Models' engines; `stopping` ends it, with a drain or without."""
+    """One run of some Models' engines; `stopping` ends it, with a drain or without.
+
+    `adapters` keeps the LoRA adapters of one Model's engine while it serves; without it engines have those of their
+    Model files.
+    """
 
     models: Sequence[Model]
-    weights: WeightsStore
+    fetcher: Fetcher
     cluster: LocalCluster
-    token: str | None
     report: Reporter
     stopping: Stopping
+    adapters: AdapterKeeper | None = None
 
     def run(self, *, on_ready: Callable[[], None]) -> None:
         """Serve until told to stop. Calls `on_ready` once all engines are loaded.
@@ -42,15 +43,14 @@ class EngineRunner:
         """
         try:
             engines = self._fetch()
-        except Cancelled:
-            return
-        try:
             if not self._stopping:
                 self._start(engines)
                 self._wait_ready()
             if not self._stopping:
                 on_ready()
             self._serve()
+        except Cancelled:
+            return
         finally:
             self.cluster.stop()
 
@@ -60,36 +60,15 @@ class EngineRunner:
 
     def _fetch(self) -> list[EngineFiles]:
         with ThreadPoolExecutor(_FETCHES, thread_name_prefix="weights") as pool:
-            return list(pool.map(self._fetch_model, self.models))
-
-    def _fetch_model(self, model: Model) -> EngineFiles:
-        source, lora = model.spec.model, model.spec.lora
-        weights = self._fetch_one(model.name, source.uri, source.revision or None)
-        adapters = {
-            adapter.name: self._fetch_one(f"{model.name}/{adapter.name}", adapter.uri, None)
-            for adapter in (lora.adapters if lora else ())
-        }
-        return EngineFiles(model, weights, adapters)
-
-    def _fetch_one(self, who: str, uri: str, revision: str | None) -> Path:
-        last = Progress("Cached", 0, 0)
-
-        def show(progress: Progress) -> None:
-            nonlocal last
-            last = progress
-            if self._stopping:
-                raise Cancelled
-            self.report(Report(who, progress.phase, progress.done, progress.total))
-
-        path = self.weights.fetch(uri, revision=revision, token=self.token, progress=show)
-        self.report(Report(who, last.phase, last.done, last.total, final=True))
-        return path
+            return list(pool.map(self.fetcher.model, self.models))
 
     def _start(self, engines: Sequence[EngineFiles]) -> None:
         self.report(Report("ray", "Starting"))
         with self.stopping.kept():  # Ray takes SIGTERM for itself
             self.cluster.start(slots=sum(model.max_replicas for model in self.models))
         self.report(Report("ray", "Starting", final=True))
+        if self.adapters is not None:
+            self.adapters.begin_with(engines[0])
         self.cluster.deploy(engines)
 
     def _wait_ready(self) -> None:
@@ -114,7 +93,8 @@ class EngineRunner:
             time.sleep(_POLL_SECONDS)
 
     def _serve(self) -> None:
-        while not self._stopping:
-            time.sleep(_POLL_SECONDS)
+        with self.adapters.kept() if self.adapters and not self._stopping else nullcontext():
+            while not self._stopping:
+                time.sleep(_POLL_SECONDS)
         if not self.stopping.leave.is_set():
             self.cluster.drain([model.name for model in self.models], give_up=self.stopping.leave.is_set)

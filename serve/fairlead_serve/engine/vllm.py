@@ -12,6 +12,7 @@ import dataclasses
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -20,6 +21,7 @@ from vllm.entrypoints.launchers.api_server.app_state import init_app_state
 from vllm.entrypoints.launchers.app import build_app
 from vllm.entrypoints.launchers.cli_args import FrontendArgs
 from vllm.entrypoints.launchers.launcher import validate_api_server_args
+from vllm.lora.request import LoRARequest
 from vllm.reasoning import ReasoningParserManager
 from vllm.tool_parsers import ToolParserManager
 from vllm.usage.usage_lib import UsageContext
@@ -27,7 +29,7 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 from vllm.v1.metrics.ray_wrappers import RayPrometheusStatLogger
 
-__all__ = ["EmbeddedEngine", "EngineDeadError"]
+__all__ = ["EmbeddedAdapters", "EmbeddedEngine", "EngineDeadError"]
 
 
 def with_configurations(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -92,6 +94,10 @@ class EmbeddedEngine:
         application.middleware_stack = None
         return application
 
+    def adapters(self, application: Any) -> "EmbeddedAdapters":
+        """The LoRA adapters that `application`, made by this engine, answers to."""
+        return EmbeddedAdapters(self.client, application.state.openai_serving_models, bool(self.arguments.enable_lora))
+
     @property
     def dead(self) -> bool:
         """Whether the engine core has died; it never comes back, the replica has to be replaced."""
@@ -104,3 +110,44 @@ class EmbeddedEngine:
     def stop(self) -> None:
         """End the engine core and its workers. Requests in flight are dropped."""
         self.client.shutdown()
+
+
+@dataclass(frozen=True)
+class EmbeddedAdapters:
+    """The LoRA adapters of a running engine: in its core (`client`) and under their names in its HTTP application.
+
+    Not vLLM's own loading by request: that answers 404 while it replaces an adapter, or reads the new weights again at
+    every step (`load_inplace`, vLLM 0.32).
+    """
+
+    client: Any
+    models: Any
+    enabled: bool
+
+    @property
+    def directories(self) -> dict[str, str]:
+        """Where each adapter was loaded from, by name."""
+        return {name: request.lora_path for name, request in self.models.lora_requests.items()}
+
+    async def load(self, name: str, directory: Path) -> None:
+        """Load an adapter and answer to its name; in place of an earlier one only when it is there.
+
+        Raises ValueError with vLLM's words for weights that it cannot use.
+        """
+        if not self.enabled:
+            raise ValueError("the engine was started without LoRA; add spec.lora to the Model")
+        if self.models.is_base_model(name):
+            raise ValueError(f"the model itself is called {name}; give the adapter another name")
+        # Another number for other weights: requests under way keep those that they began with.
+        request = LoRARequest(name, self.models.lora_id_counter.inc(1), str(directory))
+        try:
+            await self.client.add_lora(request)
+        except EngineDeadError:
+            raise
+        except Exception as error:
+            raise ValueError(str(error) or type(error).__name__) from error
+        self.models.lora_requests[name] = request
+
+    def unload(self, name: str) -> None:
+        """Answer to `name` no longer; vLLM drops the weights when it needs their place."""
+        del self.models.lora_requests[name]

@@ -14,6 +14,11 @@ def test_every_port_is_another_one() -> None:
     assert len({ports.serve, ports.metrics, ports.haproxy_metrics, ports.haproxy_stats}) == 4
 
 
+def test_the_port_of_the_metrics_may_be_given() -> None:
+    assert Ports.pick(metrics=8080).metrics == 8080
+    assert Ports.pick(metrics=0).metrics > 0
+
+
 def test_engines_answer_on_loopback_unless_told_otherwise() -> None:
     assert Ports.pick().host == "127.0.0.1"
     given = Ports.pick(host="0.0.0.0", serve=8100)

@@ -29,6 +29,7 @@ def raised(*messages: str) -> BaseException:
         ("Transformers does not recognize this architecture", "architecture"),
         ("Unknown quantization method: awqq", "quantization"),
         ("No CUDA GPUs are available", "GPU"),
+        ("LoRA rank 64 is greater than max_lora_rank 8.", "spec.lora.maxRank"),
     ],
 )
 def test_a_known_cause_names_the_field_to_change_and_keeps_vllms_words(tmp_path: Path, words: str, field: str) -> None:
@@ -43,6 +44,12 @@ def test_the_root_cause_is_said_rather_than_the_wrapper_around_it(tmp_path: Path
     (model,) = load(model_file(tmp_path, "one"))
     sentence = explain(model, raised("the disk is on fire", "Engine core initialization failed. See root cause above."))
     assert sentence == "the engine of one did not start: the disk is on fire"
+
+
+def test_words_that_went_from_process_to_process_are_told_without_their_wrapping(tmp_path: Path) -> None:
+    (model,) = load(model_file(tmp_path, "one"))
+    words = "Call to add_lora method failed: Worker failed with error 'no such layer', please check the stack trace"
+    assert explain(model, raised(words)) == "the engine of one did not start: no such layer"
 
 
 def test_an_unknown_cause_is_given_in_vllms_words(tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from fairlead_serve.engine.replica import application, deployment_options
+from fairlead_serve.engine.replica import BuildArguments, application, build, deployment_options, replicas
+from fairlead_serve.errors import EngineStartError
 from fairlead_serve.model import Model, load
 from tests.processes import model_file
 
@@ -36,10 +37,10 @@ def test_a_kuberay_engine_asks_for_a_bundle_a_gpu() -> None:
 
 def test_replicas_and_scaling_become_ray_serves(tmp_path: Path) -> None:
     (fixed,) = load(model_file(tmp_path, "fixed", spec="replicas: 3"))
-    assert deployment_options(fixed)["num_replicas"] == 3
+    assert replicas(fixed) == {"num_replicas": 3}
     scaling = "scaling: {minReplicas: 0, maxReplicas: 4, targetOngoingRequests: 16, scaleDownDelaySeconds: 30}"
     (scaled,) = load(model_file(tmp_path, "scaled", spec=scaling))
-    options = deployment_options(scaled)
+    options = replicas(scaled)
     assert "num_replicas" not in options
     config = options["autoscaling_config"]
     assert (config.min_replicas, config.max_replicas, config.target_ongoing_requests) == (0, 4, 16)
@@ -60,4 +61,41 @@ def test_the_application_carries_the_model_as_its_file_has_it(tmp_path: Path) ->
     bound = application(model, tmp_path, {})
     arguments = bound._bound_deployment.init_args
     assert Model.model_validate(arguments[0]) == model
-    assert arguments[1:] == (str(tmp_path), {})
+    assert arguments[1:] == ({"weights": str(tmp_path), "adapters": {}},)
+
+
+def test_an_application_of_a_configuration_leaves_the_number_of_engines_and_their_weights_to_others(
+    tmp_path: Path,
+) -> None:
+    path = model_file(tmp_path, "one", spec="replicas: 3")
+    bound = build(BuildArguments(model=path.read_text(encoding="utf-8")))._bound_deployment
+    arguments = bound.init_args
+    assert Model.model_validate(arguments[0]) == load(path)[0]
+    assert arguments[1:] == (None,)
+    said = bound._deployment_config.user_configured_option_names
+    assert "max_ongoing_requests" in said
+    assert not said & {"num_replicas", "autoscaling_config"}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("kv_cache_memory_bytes", "kv_cash"), "UnknownArgument: args.model: spec.engine.args.kv_cash"),
+        (("kind: Model", "kind: Modell"), "EngineStartFailed: args.model: kind"),
+        (("{name: one}", "{name: one"), "EngineStartFailed: args.model: "),
+    ],
+)
+def test_a_wrong_model_file_in_a_configuration_is_said_in_a_sentence(
+    tmp_path: Path, change: tuple[str, str], words: str
+) -> None:
+    text = model_file(tmp_path, "one").read_text(encoding="utf-8").replace(*change)
+    with pytest.raises(EngineStartError) as raised:
+        build(BuildArguments(model=text))
+    assert str(raised.value).startswith(words)
+
+
+def test_an_application_of_a_configuration_is_one_model(tmp_path: Path) -> None:
+    text = model_file(tmp_path, "one").read_text(encoding="utf-8")
+    other = model_file(tmp_path, "two").read_text(encoding="utf-8")
+    with pytest.raises(EngineStartError, match="holds 2 Models"):
+        build(BuildArguments(model=f"{text}\n---\n{other}"))

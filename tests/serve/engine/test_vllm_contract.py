@@ -27,6 +27,9 @@ EMBEDDED: list[tuple[str, str, list[str]]] = [
     ("vllm.v1.engine.async_llm", "AsyncLLM.reset_mm_cache", []),
     ("vllm.v1.engine.async_llm", "AsyncLLM.get_supported_tasks", []),
     ("vllm.v1.engine.async_llm", "AsyncLLM.shutdown", ["timeout"]),
+    ("vllm.v1.engine.async_llm", "AsyncLLM.add_lora", ["lora_request"]),
+    ("vllm.lora.request", "LoRARequest", ["lora_name", "lora_int_id", "lora_path"]),
+    ("vllm.entrypoints.openai.models.serving", "OpenAIServingModels.is_base_model", ["model_name"]),
     ("vllm.v1.engine.async_llm", "AsyncLLM.errored", []),
     ("vllm.entrypoints.launchers.app", "build_app", ["args", "supported_tasks", "model_config"]),
     (
