@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from fairlead_operator.kinds import CHILDREN, EVENT, MODEL, Key, Kind, key_of, kind_of, path_of
 from fairlead_serve.api_server import Client, Manifest
@@ -68,8 +69,10 @@ class Caches:
 
     def stop(self) -> None:
         """Follow it no longer."""
-        for informer in self.informers():
-            informer.stop()
+        informers = list(self.informers())
+        # All at once: where the server keeps silent, each takes a second.
+        with ThreadPoolExecutor(len(informers)) as threads:
+            list(threads.map(Informer.stop, informers))
 
     def informers(self) -> Iterator[Informer]:
         """All there are, for whoever looks after their health."""

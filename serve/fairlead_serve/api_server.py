@@ -6,7 +6,8 @@ token, which Kubernetes replaces every hour, TLS, proxies and the pool of connec
 """
 
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,9 @@ Client = ApiClient
 _CONNECT_SECONDS = 5.0
 _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _USER_AGENT = "fairlead"
+# A token is good for minutes after a new one is there, and so it does no harm to use it a little longer.
+_CREDENTIAL_SECONDS = 10.0
+_NO_CREDENTIALS: tuple[float, dict[str, str]] = (-float("inf"), {})
 # Watches hold a connection each for as long as they live; one that comes back to a full pool is closed with a warning.
 _CONNECTIONS = 128
 
@@ -66,10 +70,14 @@ class Answer:
 class ApiServer:
     """One API server. May be shared between threads."""
 
-    def __init__(self, client: Client, *, answer_seconds: float = 10.0) -> None:
+    def __init__(
+        self, client: Client, *, answer_seconds: float = 10.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """`answer_seconds`: how long an answer may keep silent."""
         self._client = client
         self._pool: urllib3.PoolManager = client.rest_client.pool_manager
+        self._clock = clock
+        self._credentials = _NO_CREDENTIALS
         self._timeout = urllib3.Timeout(connect=min(_CONNECT_SECONDS, answer_seconds), read=answer_seconds)
 
     def request(
@@ -86,7 +94,7 @@ class ApiServer:
             response = self._pool.urlopen(
                 method,
                 self._url(path, query),
-                headers=self._headers(method, path, content_type if body is not None else ""),
+                headers=self._headers(content_type if body is not None else ""),
                 body=None if body is None else json.dumps(body, separators=(",", ":")).encode(),
                 timeout=self._timeout,
                 # Whoever asks knows better whether and when to ask again.
@@ -94,6 +102,9 @@ class ApiServer:
             )
         except (HTTPError, OSError, ConfigException) as error:
             raise Unreachable(str(error)) from error
+        if response.status == 401:
+            # It may be that the token has been replaced just now.
+            self._credentials = _NO_CREDENTIALS
         return Answer(response.status, response.headers, response.data)
 
     def open(self, path: str, query: Mapping[str, str], *, silence_seconds: float) -> urllib3.BaseHTTPResponse | Answer:
@@ -105,7 +116,7 @@ class ApiServer:
             response = self._pool.urlopen(
                 "GET",
                 self._url(path, query),
-                headers=self._headers("GET", path, ""),
+                headers=self._headers(""),
                 timeout=urllib3.Timeout(connect=_CONNECT_SECONDS, read=silence_seconds),
                 retries=False,
                 preload_content=False,
@@ -119,13 +130,14 @@ class ApiServer:
     def _url(self, path: str, query: Mapping[str, str] | None) -> str:
         return f"{self._client.configuration.host}{path}{'?' + urlencode(query) if query else ''}"
 
-    def _headers(self, method: str, path: str, content_type: str) -> dict[str, str]:
-        headers = {"accept": "application/json", "user-agent": _USER_AGENT}
-        if content_type:
-            headers["content-type"] = content_type
-        # Asks for the token anew each time: the client's configuration knows when to read its file again.
-        self._client.update_params_for_auth(headers, [], ["BearerToken"], path, method, None)
-        return headers
+    def _headers(self, content_type: str) -> dict[str, str]:
+        asked, headers = self._credentials
+        if self._clock() - asked > _CREDENTIAL_SECONDS:
+            # The client's configuration knows when to read a token's file again, and takes its time to find out.
+            headers = {"accept": "application/json", "user-agent": _USER_AGENT}
+            self._client.update_params_for_auth(headers, [], ["BearerToken"], "", "", None)
+            self._credentials = self._clock(), headers
+        return {**headers, "content-type": content_type} if content_type else headers
 
 
 def connect(kubeconfig: Path | None) -> Client:

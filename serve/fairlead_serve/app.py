@@ -8,28 +8,34 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import uvloop
 from pydantic import SecretStr
 
+from fairlead_serve.engine.adapters import AdapterKeeper
 from fairlead_serve.engine.cluster import LocalCluster, Ports
 from fairlead_serve.engine.environment import check_environment
 from fairlead_serve.engine.events import EngineAddress
+from fairlead_serve.engine.fetcher import fetcher
 from fairlead_serve.engine.process import EngineProcess
 from fairlead_serve.engine.runner import EngineRunner
-from fairlead_serve.engine.weights import WeightsStore
+from fairlead_serve.engine.status import Status
+from fairlead_serve.engine.status_server import StatusEndpoint, serving
 from fairlead_serve.errors import ConfigurationError, EngineStartError
 from fairlead_serve.gateway.api import Gateway, create_gateway
+from fairlead_serve.gateway.roster import Roster, Source
+from fairlead_serve.gateway.served import served_model, upstream_url
 from fairlead_serve.gateway.server import GatewayServer, listen
 from fairlead_serve.internal import engine_path
 from fairlead_serve.logs import AccessLog, configure_logging
 from fairlead_serve.model import Model
-from fairlead_serve.progress import Reporter
+from fairlead_serve.progress import Report, Reporter
 from fairlead_serve.settings import (
     BackendSettings,
-    ColdStartSettings,
+    ClusterSettings,
     EngineSettings,
     GatewaySettings,
     SourceSettings,
@@ -52,6 +58,8 @@ class Started:
 
 def run_engines(
     models: Sequence[Model],
+    settings: EngineSettings,
+    sources: SourceSettings,
     *,
     host: str | None,
     port: int | None,
@@ -63,41 +71,87 @@ def run_engines(
     """Run the engines of `models` in this process until told to stop (`fairlead engine`).
 
     `host` and `port`: where they answer; None: an own loopback address and a free port.
-    Raises ConfigurationError, WeightsError, EngineStartError.
+    Raises ConfigurationError, WeightsError, EngineStartError, PortInUse.
     """
-    settings, sources = EngineSettings(), SourceSettings()
     own = [model for model in models if has_engines(model)]
     if not own:
         message = "none of the Models has an engine to run: each is suspended or served by an upstream"
         raise ConfigurationError(message)
     check_environment(own, os.environ)
-    weights = WeightsStore(
-        settings.cache_dir,
-        hub_endpoint=sources.hf_endpoint,
-        s3_endpoint=sources.aws_endpoint_url,
-        claims=settings.claims_dir if settings.claims_dir.is_dir() else None,
-    )
-    cluster = LocalCluster(Ports.pick(host=host, serve=port), drain_seconds=drain_seconds(own), dashboard=dashboard)
-    token = sources.hf_token.get_secret_value() if sources.hf_token else None
-    runner = EngineRunner(own, weights, cluster, token, report, stopping)
-    runner.run(on_ready=lambda: on_ready(EngineAddress(cluster.url, cluster.metrics_url, str(cluster.log_directory))))
+    watched = _only(own) if settings.status_port is not None else None
+    ports = Ports.pick(host=host, serve=port, metrics=settings.metrics_port)
+    cluster = LocalCluster(ports, drain_seconds=drain_seconds(own), dashboard=dashboard)
+
+    def announce() -> None:
+        on_ready(EngineAddress(cluster.url, cluster.metrics_url, str(cluster.log_directory)))
+
+    if watched is not None:
+        _run_with_status(watched, settings, sources, cluster, report=report, stopping=stopping, on_ready=announce)
+    else:
+        source = fetcher(settings, sources, report, cancelled=stopping.drain.is_set)
+        EngineRunner(own, source, cluster, report, stopping).run(on_ready=announce)
+
+
+def _only(models: Sequence[Model]) -> Model:
+    if len(models) == 1 and models[0].max_replicas == 1:
+        return models[0]
+    message = "FAIRLEAD_STATUS_PORT tells of one engine; give one Model with one replica, or unset it"
+    raise ConfigurationError(message)
+
+
+def _run_with_status(
+    model: Model,
+    settings: EngineSettings,
+    sources: SourceSettings,
+    cluster: LocalCluster,
+    *,
+    report: Reporter,
+    stopping: Stopping,
+    on_ready: Callable[[], None],
+) -> None:
+    """Run the engine of `model` with a status port beside it, at which its LoRA adapters can be changed."""
+    status = Status(model.name, stopping)
+
+    def tell(one: Report) -> None:
+        status(one)
+        report(one)
+
+    def ready() -> None:
+        status.ready()
+        on_ready()
+
+    source = fetcher(settings, sources, tell, cancelled=stopping.drain.is_set)
+    keeper = AdapterKeeper(partial(source.adapter, model), partial(cluster.hold_adapters, model.name))
+    keeper.want([(adapter.name, adapter.uri) for adapter in (model.spec.lora.adapters if model.spec.lora else ())])
+    runner = EngineRunner([model], source, cluster, tell, stopping, keeper)
+    endpoint, token = StatusEndpoint(status, keeper), settings.internal_token.get_secret_value()
+    with serving(endpoint, host=cluster.ports.host, port=settings.status_port or 0, token=token):
+        runner.run(on_ready=ready)
 
 
 def run_gateway(
     settings: GatewaySettings, *, access_log: IO[bytes], stopping: Stopping, on_started: Callable[[str], None]
 ) -> None:
-    """Run the gateway alone over the backends of `settings` until told to stop (`fairlead gateway`).
+    """Run the gateway alone until told to stop (`fairlead gateway`): over backends, or over the Models of a cluster.
 
+    `on_started` is called when the cluster's Models are known; with backends, as soon as connections are taken.
     Raises ConfigurationError and PortInUse.
     """
     _refuse_open_address(settings)
-    if not settings.backends:
-        message = "the gateway has no backends; list them under `backends` (configs/gateway.yaml shows how)"
+    if settings.cluster is None and not settings.backends:
+        message = (
+            "the gateway has no backends; list them under `backends` (configs/gateway.yaml shows how), or serve the "
+            "Models of a cluster with --from-cluster"
+        )
         raise ConfigurationError(message)
-    gateway = _create_gateway(settings, access_log)
+    if settings.cluster is not None and settings.backends:
+        message = "`backends` and `cluster` (--from-cluster) exclude each other; keep one"
+        raise ConfigurationError(message)
+    make_source = cluster_source(settings.cluster) if settings.cluster is not None else None
+    gateway = _create_gateway(settings, access_log, make_source)
     with listen(settings.host, settings.port) as listener:
         server = GatewayServer(gateway, listener, settings)
-        _serve(gateway, server, stopping, on_started=lambda: on_started(server.url))
+        _serve(gateway, server, stopping, on_started=lambda: on_started(server.url), wait=make_source is not None)
 
 
 def run_local(
@@ -141,9 +195,33 @@ def run_local(
                 _end(engines, stopping, seconds=drain_seconds(models) + _STOP_MARGIN_SECONDS)
 
 
-def _create_gateway(settings: GatewaySettings, access_log: IO[bytes]) -> Gateway:
+def cluster_source(cluster: ClusterSettings) -> Callable[[Roster], Source]:
+    """What makes the source of the Models of `cluster`. Raises ConfigurationError when there is no way to it."""
+    # The official client is for a gateway in a cluster only: a third of a second, and 30 MB.
+    from fairlead_serve.api_server import ApiServer, connect, home_namespace  # noqa: PLC0415
+    from fairlead_serve.gateway.cluster_source import ClusterSource  # noqa: PLC0415
+    from fairlead_serve.informer import Informer  # noqa: PLC0415
+
+    if cluster.all_namespaces and cluster.namespaces:
+        message = "--namespace and --all-namespaces exclude each other; keep one"
+        raise ConfigurationError(message)
+    client = connect(cluster.kubeconfig)
+    chosen = () if cluster.all_namespaces else cluster.namespaces or (home_namespace(cluster.kubeconfig),)
+    namespaces = tuple(dict.fromkeys(chosen))
+    return lambda roster: ClusterSource(roster, ApiServer(client), partial(Informer, client), namespaces)
+
+
+def _create_gateway(
+    settings: GatewaySettings, access_log: IO[bytes], make_source: Callable[[Roster], Source] | None = None
+) -> Gateway:
     environment: Mapping[str, str] = os.environ
-    return create_gateway(settings, environment=environment, created=int(time.time()), access_log=AccessLog(access_log))
+    return create_gateway(
+        settings,
+        environment=environment,
+        created=int(time.time()),
+        access_log=AccessLog(access_log),
+        make_source=make_source,
+    )
 
 
 def _start_engines(
@@ -237,33 +315,12 @@ def backend_of(model: Model, engines_url: str, names: Mapping[str, str]) -> Back
 
     `names`: the served name of every Model that is served; fallbacks to others (suspended ones) are left out.
     """
-    spec = model.spec
-    cold_start = ColdStartSettings()
-    if spec.scaling is not None:
-        bounds = spec.scaling.cold_start
-        cold_start = ColdStartSettings(max_queued=bounds.max_queued, timeout_seconds=bounds.timeout_seconds)
-    name, *aliases = model.served_names
-    common: dict[str, Any] = {
-        "name": name,
-        "aliases": tuple(aliases),
-        "max_ongoing": spec.limits.max_ongoing,
-        "max_queued": spec.limits.max_queued,
-        "request_seconds": float(spec.limits.request_timeout_seconds),
-        "cold_start": cold_start,
-        "strategy": spec.routing.strategy,
-        "fallback": tuple(names[name] for name in spec.fallback if name in names),
-    }
-    if spec.upstream is None:
-        return BackendSettings(kind="engine", endpoints=(engines_url + engine_path(model.name),), **common)
-    upstream = spec.upstream
-    key = secret_variable(upstream.api_key_secret_ref.name) if upstream.api_key_secret_ref else ""
+    secret = model.spec.upstream.api_key_secret_ref if model.spec.upstream is not None else None
     return BackendSettings(
-        kind="upstream",
-        # Model files name the URL as OpenAI's clients do, with /v1; the gateway's paths bring their own.
-        endpoints=(upstream.url.rstrip("/").removesuffix("/v1"),),
-        upstream_model=upstream.model,
-        api_key_env=key,
-        **common,
+        **served_model(model, adapters=model.adapter_names).model_dump(),
+        endpoints=(upstream_url(model) or engines_url + engine_path(model.name),),
+        api_key_env=secret_variable(secret.name) if secret is not None else "",
+        fallback=tuple(names[name] for name in model.spec.fallback if name in names),
     )
 
 

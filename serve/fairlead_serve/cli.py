@@ -133,11 +133,18 @@ def engine(
 
     with _translated(events), _stopping_on_signals() as stopping, contextlib.ExitStack() as stack:
         from fairlead_serve.app import run_engines  # noqa: PLC0415
+        from fairlead_serve.engine.verdict import recorded  # noqa: PLC0415
+        from fairlead_serve.settings import SourceSettings, load_engine_settings  # noqa: PLC0415
 
+        settings, sources = load_engine_settings(), SourceSettings()
+        secrets = [secret.get_secret_value() for secret in (settings.internal_token, sources.hf_token) if secret]
+        stack.enter_context(recorded(settings.termination_log, secrets=secrets))
         if events is not None:
             events.end_with_reader(stopping)
         run_engines(
             load_all(model),
+            settings,
+            sources,
             host=host,
             port=port,
             dashboard=dashboard,
@@ -159,15 +166,39 @@ def gateway(
         bool | None, typer.Option("--allow-anonymous", help="Serve without keys on an address other than loopback.")
     ] = None,
     key_file: ServedKeys = None,
+    from_cluster: Annotated[
+        bool, typer.Option("--from-cluster", help="Serve the Models of a Kubernetes cluster instead of backends.")
+    ] = False,
+    namespace: Annotated[
+        list[str] | None,
+        typer.Option(help="Whose Models; may be given several times. Default: its own.", metavar="NAMESPACE"),
+    ] = None,
+    all_namespaces: Annotated[
+        bool, typer.Option("--all-namespaces", help="The Models of every namespace; takes a ClusterRole.")
+    ] = False,
+    kubeconfig: Annotated[
+        Path | None,
+        typer.Option(help="How to reach the cluster; default: as a pod of it.", metavar="FILE"),
+    ] = None,
 ) -> None:
-    """Run the gateway alone, over the backends of a settings file. Its log goes to standard output."""
+    """Run the gateway alone, over the backends of a settings file or over the Models of a cluster.
+
+    Its log goes to standard output.
+    """
     with _translated(), _stopping_on_signals() as stopping:
         from fairlead_serve.app import run_gateway  # noqa: PLC0415
         from fairlead_serve.logs import configure_logging  # noqa: PLC0415
-        from fairlead_serve.settings import load_gateway_settings  # noqa: PLC0415
+        from fairlead_serve.settings import load_gateway_settings, with_cluster  # noqa: PLC0415
 
         given = {"host": host, "port": port, "allow_anonymous": allow_anonymous, "key_file": key_file}
         settings = load_gateway_settings(config, **{key: value for key, value in given.items() if value is not None})
+        settings = with_cluster(
+            settings,
+            wanted=from_cluster,
+            namespaces=tuple(namespace or ()),
+            all_namespaces=all_namespaces,
+            kubeconfig=kubeconfig,
+        )
         configure_logging(sys.stdout)
         run_gateway(
             settings,

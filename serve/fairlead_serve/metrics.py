@@ -4,7 +4,9 @@ Engines report theirs through Ray's exporter (`ray_vllm_*`); see docs/operations
 is one of the served names, never what a client sent.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter as Counts
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -14,6 +16,26 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120
 
 Load = tuple[str, int, int, bool]
 """(model, requests at its backends, requests waiting, whether an endpoint is ready)"""
+
+
+class LeftOut(Protocol):
+    """Something that a Model of a cluster wants and does not get."""
+
+    @property
+    def key(self) -> str: ...
+
+    @property
+    def reason(self) -> str: ...
+
+
+class Followed(Protocol):
+    """A cluster whose Models are served."""
+
+    @property
+    def left_out(self) -> Sequence[LeftOut]: ...
+
+    @property
+    def silence_seconds(self) -> float: ...
 
 
 class RequestMeter:
@@ -55,6 +77,26 @@ class _LoadCollector(Collector):
             queued.add_metric([model], waiting)
             ready.add_metric([model], float(is_ready))
         yield from (ongoing, queued, ready)
+
+
+class _ClusterCollector(Collector):
+    """What is known of the cluster when Prometheus asks."""
+
+    def __init__(self, cluster: Followed) -> None:
+        self._cluster = cluster
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        left_out = GaugeMetricFamily(
+            "fairlead_model_left_out",
+            "What a Model (namespace/name) wants and does not get, by reason.",
+            labels=["resource", "reason"],
+        )
+        counts = Counts((one.key, one.reason) for one in self._cluster.left_out)
+        for labels, count in counts.items():
+            left_out.add_metric(labels, count)
+        yield left_out
+        silence = "Since the API server last said something. Routes stay as they are meanwhile."
+        yield GaugeMetricFamily("fairlead_cluster_silence_seconds", silence, value=self._cluster.silence_seconds)
 
 
 class GatewayMetrics:
@@ -103,6 +145,16 @@ class GatewayMetrics:
         if meter is None:
             meter = self._meters[model] = RequestMeter(self, model)
         return meter
+
+    def forget(self, model: str) -> None:
+        """Drop the series of a model that is no more. In a cluster names come and go all the time."""
+        self._meters.pop(model, None)
+        for metric in (self.requests, self.first_byte, self.duration, self.retries, self.fallbacks):
+            metric.remove_by_labels({"model": model})
+
+    def follow(self, cluster: Followed) -> None:
+        """Tell of `cluster` too, which is asked at every scrape."""
+        self.registry.register(_ClusterCollector(cluster))
 
     def render(self) -> bytes:
         """The text exposition format of Prometheus."""

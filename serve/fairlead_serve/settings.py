@@ -88,22 +88,26 @@ class ColdStartSettings(_Group):
     timeout_seconds: float = Field(default=600, ge=0, description="Longest that one waits, in seconds; then 503.")
 
 
-class BackendSettings(_Group):
-    """One Model and where it is served."""
+class AdapterSettings(_Group):
+    """A LoRA adapter that the engines of a Model have."""
+
+    name: str = Field(min_length=1, description="The name that clients send as `model` to use it.")
+    uri: str = Field(default="", description="Where it is from, for /v1/models.")
+
+
+class ServedModel(_Group):
+    """One Model as the gateway knows it: its names and its bounds. Where it is served is another matter."""
 
     name: str = Field(min_length=1, description="The name that clients send as `model`.")
     aliases: tuple[str, ...] = Field(default=(), description="More names for it.")
+    adapters: tuple[AdapterSettings, ...] = Field(default=(), description="LoRA adapters that its engines have.")
     kind: Literal["engine", "upstream"] = Field(
         default="engine",
         description="`engine`: Fairlead's own, which gets the internal token. `upstream`: any other server.",
     )
-    endpoints: tuple[str, ...] = Field(
-        min_length=1, description="Base URLs that `/v1/chat/completions` is appended to, without the `/v1`."
-    )
     upstream_model: str = Field(
         default="", description="The name that the upstream knows the model by; empty: as sent."
     )
-    api_key_env: str = Field(default="", description="The environment variable that holds the upstream's API key.")
     created: int = Field(default=0, ge=0, description="`created` in /v1/models, seconds since 1970; 0: the start.")
     max_ongoing: int = Field(default=256, gt=0, description="Requests at the backend at once; more wait.")
     max_queued: int = Field(default=256, ge=0, description="Requests that may wait for a place; more are answered 429.")
@@ -115,9 +119,32 @@ class BackendSettings(_Group):
         default="PrefixHash",
         description="Which endpoint gets a request: the one that knows its beginning, or the least loaded one.",
     )
+
+
+class BackendSettings(ServedModel):
+    """One Model and where it is served."""
+
+    endpoints: tuple[str, ...] = Field(
+        min_length=1, description="Base URLs that `/v1/chat/completions` is appended to, without the `/v1`."
+    )
+    api_key_env: str = Field(default="", description="The environment variable that holds the upstream's API key.")
     fallback: tuple[str, ...] = Field(
         default=(),
         description="Models that answer instead, in this order, when this one has no ready engine, is full or fails.",
+    )
+
+
+class ClusterSettings(_Group):
+    """The Models of a Kubernetes cluster, whose comings and goings the gateway follows."""
+
+    namespaces: tuple[str, ...] = Field(
+        default=(), description="Whose Models are served. Empty: the gateway's own, or the kubeconfig's."
+    )
+    all_namespaces: bool = Field(
+        default=False, description="Serve the Models of every namespace. Takes a ClusterRole. Excludes namespaces."
+    )
+    kubeconfig: Path | None = Field(
+        default=None, description="How to reach the cluster. None: as a pod of it, by its service account."
     )
 
 
@@ -148,6 +175,9 @@ class GatewaySettings(BaseSettings):
         description="The model of requests that name none. Empty: the only one there is, if there is only one.",
     )
     backends: tuple[BackendSettings, ...] = Field(default=(), description="The Models and where each is served.")
+    cluster: ClusterSettings | None = Field(
+        default=None, description="Serve the Models of a cluster instead of `backends`. None: do not."
+    )
     internal_token: SecretStr = Field(
         default=SecretStr(""),
         description="What engines want to see. Best given as FAIRLEAD_INTERNAL_TOKEN, not in a file.",
@@ -209,6 +239,21 @@ class EngineSettings(BaseSettings):
         default=Path("/var/lib/fairlead/claims"),
         description="Where the claims of pvc:// are mounted, one folder each.",
     )
+    metrics_port: int = Field(
+        default=0,
+        ge=0,
+        le=65535,
+        description="Port of Ray's Prometheus exporter, which answers on all addresses; 0: any free one.",
+    )
+    status_port: int | None = Field(
+        default=None,
+        ge=1,
+        le=65535,
+        description="Port at which the operator reads the engine's status and says its LoRA adapters. None: no such.",
+    )
+    termination_log: Path | None = Field(
+        default=None, description="The file that gets one line on what the process dies of. None: nothing is written."
+    )
 
 
 class SourceSettings(BaseSettings):
@@ -238,6 +283,15 @@ class ChatSettings(BaseSettings):
     )
 
 
+def load_engine_settings() -> EngineSettings:
+    """Settings from the environment. Raises ConfigurationError, one line for every wrong variable."""
+    try:
+        return EngineSettings()
+    except ValidationError as error:
+        lines = [f"{_source(one['loc'], None)}: {one['msg']}" for one in error.errors()]
+        raise ConfigurationError("\n".join(lines)) from None
+
+
 def load_gateway_settings(file: Path | None, **overrides: Any) -> GatewaySettings:
     """Settings from `file` (YAML; None: no file), the environment and `overrides`, which win.
 
@@ -255,6 +309,21 @@ def load_gateway_settings(file: Path | None, **overrides: Any) -> GatewaySetting
         ]
         raise ConfigurationError("\n".join(lines)) from None
     return settings.model_copy(update=overrides) if overrides else settings
+
+
+def with_cluster(settings: GatewaySettings, *, wanted: bool, **given: Any) -> GatewaySettings:
+    """`settings` with the cluster that they name, or a `wanted` one, and what is `given` of it, which wins.
+
+    Raises ConfigurationError where something is given of a cluster that nobody wants.
+    """
+    more = {name: value for name, value in given.items() if value}
+    if settings.cluster is None and not wanted:
+        if more:
+            message = "which Models of a cluster to serve is said, but not to serve them; add --from-cluster"
+            raise ConfigurationError(message)
+        return settings
+    cluster = settings.cluster or ClusterSettings()
+    return settings.model_copy(update={"cluster": cluster.model_copy(update=more)})
 
 
 def _source(place: tuple[int | str, ...], file: Path | None) -> str:

@@ -1,5 +1,7 @@
 """The cluster as a reconciler sees it, against an API server."""
 
+import contextlib
+import random
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -290,6 +292,64 @@ def test_dropped_watches_and_forgotten_history_lose_nothing(world: World, standi
             world.real.delete("v1/configmaps", f"m-{number % 7}")
     expected = sorted(one["data"]["a"] for one in world.real.list("v1/configmaps") if "m-" in one["metadata"]["name"])
     until(lambda: sorted(one["data"]["a"] for one in world.seen.children(world.key())) == expected)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_through_any_disorder_own_writes_are_seen_and_the_last_that_is_told_is_how_it_is(
+    cluster: KubeCluster, standin: KubeServer, seed: int
+) -> None:
+    chance = random.Random(seed)
+    told: dict[Key, Versions] = {}
+    client = connect(cluster.kubeconfig)
+    api = Api(ApiServer(client))
+    # What a reconcile would see that is called for then.
+    caches = Caches(
+        client, (cluster.namespace,), on_change=lambda key: told.update({key: versions(caches, key)}), timing=QUICK
+    )
+    seen = Cluster(api, caches, Recorder(api))
+    caches.start()
+    until(lambda: caches.synced)
+    for number in range(300):
+        name, model = f"c{chance.randrange(8)}", f"m{chance.randrange(3)}"
+        labels = {"name": name, "namespace": cluster.namespace, "labels": {"fairlead.dev/model": model}}
+        document = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": labels, "data": {"a": str(number)}}
+        match chance.choices(("ours", "theirs", "delete", "drop", "compact", "away"), (9, 6, 3, 1, 1, 1))[0]:
+            case "ours":
+                # One that meets the end of a connection fails, and that is all.
+                with contextlib.suppress(Away):
+                    written = seen.apply(document)
+                    known = versions(caches, Key(cluster.namespace, model))
+                    assert known[name] >= int(written["metadata"]["resourceVersion"])
+            case "theirs":
+                cluster.apply(document)
+            case "delete":
+                found = cluster.get("v1/configmaps", name)
+                if found is not None:
+                    with contextlib.suppress(Away):
+                        seen.delete(found)
+            case "drop":
+                standin.drop_watches()
+            case "compact":
+                standin.compact()
+            case _:
+                standin.away()
+                standin.back()
+    keys = [Key(cluster.namespace, f"m{number}") for number in range(3)]
+    until(lambda: {key: told.get(key, {}) for key in keys} == {key: real(cluster, key) for key in keys})
+    caches.stop()
+    client.close()
+
+
+Versions = dict[str, int]
+
+
+def versions(caches: Caches, key: Key) -> Versions:
+    return {one["metadata"]["name"]: int(one["metadata"]["resourceVersion"]) for one in caches.children(key)}
+
+
+def real(cluster: KubeCluster, key: Key) -> Versions:
+    found = cluster.list("v1/configmaps", f"fairlead.dev/model={key.name}")
+    return {one["metadata"]["name"]: int(one["metadata"]["resourceVersion"]) for one in found}
 
 
 def test_warnings_are_those_about_what_the_model_has_with_the_newest_last(world: World) -> None:

@@ -295,3 +295,14 @@ def test_an_end_while_waiting_for_the_cluster_is_an_end(
     operator.thread.join(5)
     assert not operator.thread.is_alive()
     standin.back()
+
+
+def test_a_server_that_keeps_silent_does_not_keep_the_operator(
+    cluster: KubeCluster, standin: KubeServer, start: Start
+) -> None:
+    standin.fault(delay_seconds=30)
+    operator = start(nothing)
+    operator.stopping.set()
+    operator.thread.join(5)
+    assert not operator.thread.is_alive()
+    standin.heal()

@@ -1,12 +1,25 @@
 """How Models become backends of the gateway, and what is refused before anything starts."""
 
+import io
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from fairlead_serve.app import backend_of, drain_seconds, has_engines, local_settings, log_file, secret_variable
+from fairlead_serve.app import (
+    backend_of,
+    cluster_source,
+    drain_seconds,
+    has_engines,
+    local_settings,
+    log_file,
+    run_gateway,
+    secret_variable,
+)
+from fairlead_serve.errors import ConfigurationError
 from fairlead_serve.model import Model, load
-from fairlead_serve.settings import load_gateway_settings
+from fairlead_serve.settings import BackendSettings, ClusterSettings, GatewaySettings, load_gateway_settings
+from fairlead_serve.stopping import Stopping
 from tests.processes import model_file
 
 SAMPLES = Path(__file__).parents[2] / "configs" / "models"
@@ -69,3 +82,39 @@ def test_the_log_is_for_its_owner_alone() -> None:
     path = log_file()
     assert path.stat().st_mode & 0o077 == 0
     path.unlink()
+
+
+def test_adapters_can_be_asked_for_under_their_names(tmp_path: Path) -> None:
+    model = made(tmp_path, "one", "lora: {adapters: [{name: sql, uri: hf://org/sql}]}")
+    (adapter,) = backend_of(model, "http://e", {}).adapters
+    assert (adapter.name, adapter.uri) == ("sql", "hf://org/sql")
+
+
+# --- a gateway in a cluster -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({}, "--from-cluster"),
+        (
+            {"cluster": ClusterSettings(), "backends": (BackendSettings(name="m", endpoints=("http://m",)),)},
+            "exclude each other",
+        ),
+        ({"cluster": ClusterSettings(all_namespaces=True, namespaces=("one",))}, "--all-namespaces exclude"),
+        ({"cluster": ClusterSettings()}, "give --kubeconfig"),
+    ],
+)
+def test_a_gateway_that_cannot_know_its_models_does_not_start(settings: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ConfigurationError, match=sentence):
+        run_gateway(
+            GatewaySettings().model_copy(update=settings),
+            access_log=io.BytesIO(),
+            stopping=Stopping(),
+            on_started=lambda _: None,
+        )
+
+
+def test_a_kubeconfig_that_is_none_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=str(tmp_path / "missing")):
+        cluster_source(ClusterSettings(kubeconfig=tmp_path / "missing"))

@@ -137,3 +137,49 @@ def test_the_command_line_s_file_of_keys_goes_before_the_environment_s(
     code, output = run(command, *words, *(["--key-file", "/given.yaml"] if given else []))
     assert code == 0, output
     assert [one.key_file for one in started] == [Path("/given.yaml" if given else "/environment.yaml")]
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "verdict"),
+    [
+        (("tiny://chat", "file:///nowhere/at/all"), 1, "NotFound: file:///nowhere/at/all"),
+        (("kv_cache_memory_bytes", "kv_cash"), 2, "UnknownArgument: "),
+        (("kind: Model", "kind: Modell"), 2, "EngineStartFailed: "),
+    ],
+)
+def test_what_an_engine_dies_of_is_left_for_the_kubelet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: tuple[str, str], code: int, verdict: str
+) -> None:
+    file, left = model_file(tmp_path, "one"), tmp_path / "termination-log"
+    file.write_text(file.read_text(encoding="utf-8").replace(*change), encoding="utf-8")
+    monkeypatch.setenv("FAIRLEAD_TERMINATION_LOG", str(left))
+    assert run("engine", "--model", str(file))[0] == code
+    assert left.read_text(encoding="utf-8").startswith(verdict)
+
+
+def test_an_engine_that_never_started_leaves_no_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fairlead_serve.engine.cluster._TEMP_PARENT", tmp_path)
+    assert run("engine", "--model", str(model_file(tmp_path, "one", uri="file:///nowhere/at/all")))[0] == 1
+    assert not list(tmp_path.glob("fairlead-*"))
+
+
+def test_a_status_port_for_several_engines_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAIRLEAD_STATUS_PORT", "8090")
+    one, two = model_file(tmp_path, "one"), model_file(tmp_path, "two")
+    for files in ((one, two), (model_file(tmp_path, "three", spec="replicas: 2"),)):
+        code, output = run("engine", *(word for file in files for word in ("--model", str(file))))
+        assert code == 2
+        assert "FAIRLEAD_STATUS_PORT" in output
+
+
+def test_the_command_line_says_whose_models_of_a_cluster_are_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[GatewaySettings] = []
+    monkeypatch.setattr("fairlead_serve.app.run_gateway", lambda settings, **_: started.append(settings))
+    monkeypatch.setattr("fairlead_serve.logs.configure_logging", lambda stream: None)
+    words = ["--from-cluster", "--namespace", "one", "--namespace", "two", "--kubeconfig", "/file"]
+    code, output = run("gateway", *words)
+    assert code == 0, output
+    assert started[0].cluster is not None
+    assert (started[0].cluster.namespaces, started[0].cluster.kubeconfig) == (("one", "two"), Path("/file"))
+    code, output = run("gateway", "--namespace", "one")
+    assert (code, "--from-cluster" in output) == (2, True)

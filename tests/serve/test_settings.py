@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 
 from fairlead_serve.errors import ConfigurationError
-from fairlead_serve.settings import EngineSettings, GatewaySettings, SourceSettings, load_gateway_settings
+from fairlead_serve.settings import (
+    ClusterSettings,
+    EngineSettings,
+    GatewaySettings,
+    SourceSettings,
+    load_engine_settings,
+    load_gateway_settings,
+    with_cluster,
+)
 
 FILE = """
 port: 9000
@@ -143,3 +151,39 @@ def test_sources_have_the_names_that_their_tools_know(monkeypatch: pytest.Monkey
     sources = SourceSettings()
     assert (sources.hf_endpoint, sources.aws_endpoint_url) == ("http://mirror", "http://minio")
     assert "hunter2" not in repr(sources)
+
+
+def test_a_pod_says_its_engine_s_ports_and_files_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (load_engine_settings().metrics_port, load_engine_settings().status_port) == (0, None)
+    monkeypatch.setenv("FAIRLEAD_METRICS_PORT", "8080")
+    monkeypatch.setenv("FAIRLEAD_STATUS_PORT", "8090")
+    monkeypatch.setenv("FAIRLEAD_TERMINATION_LOG", "/dev/termination-log")
+    settings = load_engine_settings()
+    assert (settings.metrics_port, settings.status_port) == (8080, 8090)
+    assert settings.termination_log == Path("/dev/termination-log")
+
+
+@pytest.mark.parametrize("port", ["eighty", "0", "65536"])
+def test_a_wrong_port_of_an_engine_is_named_by_its_variable(monkeypatch: pytest.MonkeyPatch, port: str) -> None:
+    monkeypatch.setenv("FAIRLEAD_STATUS_PORT", port)
+    with pytest.raises(ConfigurationError, match=r"^FAIRLEAD_STATUS_PORT: "):
+        load_engine_settings()
+
+
+def test_a_cluster_is_served_when_the_settings_or_the_command_line_want_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = load_gateway_settings(None)
+    assert with_cluster(plain, wanted=False) is plain
+    assert with_cluster(plain, wanted=True).cluster == ClusterSettings()
+    monkeypatch.setenv("FAIRLEAD_CLUSTER__ALL_NAMESPACES", "true")
+    assert load_gateway_settings(None).cluster == ClusterSettings(all_namespaces=True)
+
+
+def test_what_the_command_line_says_of_the_cluster_goes_before_the_file(write: Write) -> None:
+    settings = load_gateway_settings(write("cluster: {namespaces: [one], kubeconfig: /file}"))
+    cluster = with_cluster(settings, wanted=False, namespaces=("two",), all_namespaces=False, kubeconfig=None).cluster
+    assert cluster == ClusterSettings(namespaces=("two",), kubeconfig=Path("/file"))
+
+
+def test_namespaces_without_a_cluster_are_a_mistake() -> None:
+    with pytest.raises(ConfigurationError, match="add --from-cluster"):
+        with_cluster(load_gateway_settings(None), wanted=False, namespaces=("one",))

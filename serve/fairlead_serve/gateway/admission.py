@@ -11,7 +11,7 @@ from fairlead_serve.errors import ApiError
 class Admission:
     """A fair, bounded queue in front of a bounded number of places. `async with admission:` takes a place.
 
-    Raises ApiError 429 `engine_overloaded` at once when the queue is full too.
+    Raises ApiError 429 `engine_overloaded` at once when the queue is full too. The bounds may change at any time.
     """
 
     def __init__(self, model: str, *, max_ongoing: int, max_queued: int) -> None:
@@ -24,6 +24,15 @@ class Admission:
     @property
     def queued(self) -> int:
         return len(self._waiting)
+
+    def resize(self, model: str, *, max_ongoing: int, max_queued: int) -> None:
+        """Go by other bounds from now on. Who is in stays, who waits goes on waiting, and new places are given out."""
+        self._model = model
+        self._max_ongoing = max_ongoing
+        self._max_queued = max_queued
+        while self._waiting and self.ongoing < max_ongoing:
+            self.ongoing += 1
+            self._leave()  # as if the new place had been somebody's until now
 
     async def __aenter__(self) -> None:
         if self.ongoing < self._max_ongoing and not self._waiting:
@@ -59,7 +68,7 @@ class Admission:
         self._leave()
 
     def _leave(self) -> None:
-        while self._waiting:
+        while self._waiting and self.ongoing <= self._max_ongoing:
             place = self._waiting.popleft()
             if not place.done():
                 place.set_result(None)  # the place changes hands; `ongoing` stays

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from fastapi import FastAPI, Request, Response
@@ -16,7 +16,7 @@ from fairlead_serve.conversations import Keeper, Store
 from fairlead_serve.errors import ApiError, ConfigurationError, StoreError, StoreUnavailable
 from fairlead_serve.gateway import stored
 from fairlead_serve.gateway.auth import Authentication, KeyRing
-from fairlead_serve.gateway.backends import Backend, RoutingTable, shorten
+from fairlead_serve.gateway.backends import Backend
 from fairlead_serve.gateway.background import Background
 from fairlead_serve.gateway.cors import Cors
 from fairlead_serve.gateway.exchange import Means
@@ -26,7 +26,9 @@ from fairlead_serve.gateway.middleware import CrashBoundary, RequestContext
 from fairlead_serve.gateway.openapi import ERRORS
 from fairlead_serve.gateway.probes import Prober
 from fairlead_serve.gateway.proxy import Proxy
+from fairlead_serve.gateway.roster import Roster, Source
 from fairlead_serve.gateway.routes import compat, conversations, health, inference, models, page, responses
+from fairlead_serve.gateway.routing import RoutingTable, shorten
 from fairlead_serve.gateway.turns import Turns
 from fairlead_serve.gateway.upstream import Headers, UpstreamClient
 from fairlead_serve.internal import TOKEN_HEADER
@@ -43,6 +45,7 @@ class Gateway:
     lifecycle: Lifecycle
     table: RoutingTable
     store: Store
+    source: Source | None = None
 
     async def open(self) -> None:
         """Open the store, so that what is wrong with its settings is known before anything is served.
@@ -52,39 +55,54 @@ class Gateway:
         await _open(self.store)
 
     async def wait_ready(self) -> None:
-        """Wait until every backend has answered once."""
+        """Wait until every backend has answered once; with a source, until it has told of every Model."""
+        if self.source is not None:
+            await self.source.wait_settled()
+            return
         for backend in self.table.backends:
             await backend.became_ready()
 
 
 def create_gateway(
-    settings: GatewaySettings, *, environment: Mapping[str, str], created: int, access_log: AccessLog | None
+    settings: GatewaySettings,
+    *,
+    environment: Mapping[str, str],
+    created: int,
+    access_log: AccessLog | None,
+    make_source: Callable[[Roster], Source] | None = None,
 ) -> Gateway:
     """Build the gateway.
 
     `environment` is where the upstreams' API keys are looked up; `created` (seconds since 1970) is what
-    /v1/models says of models that give no date. Raises ConfigurationError where the backends contradict
-    each other, a key is missing, or the file of keys or the place of the store cannot be used.
+    /v1/models says of models that give no date. `make_source` makes where Models come from instead of the settings.
+    Raises ConfigurationError where the backends contradict each other, a key is missing, or the file of keys or the
+    place of the store cannot be used.
     """
     times, sizes = settings.times, settings.sizes
-    table = _routing_table(settings, environment, created)
+    table = _fixed_table(settings, environment, created) if make_source is None else _open_table(settings)
     client = UpstreamClient(connect_seconds=times.connect_seconds, max_idle=sizes.idle_connections)
     ring = KeyRing(settings.key_file) if settings.key_file is not None else None
     limits = Limits(settings.limits_url.get_secret_value())
     store = Store(settings.database_url.get_secret_value())
     keeper = Keeper(store, ttl_days=settings.conversation_ttl_days)
+    prober = Prober(client, seconds=times.probe_seconds)
     metrics = GatewayMetrics(lambda: _loads(table))
+    roster = Roster(table, client, prober, metrics, engine_headers=_engine_headers(settings), created=created)
+    source = make_source(roster) if make_source is not None else None
+    if source is not None:
+        metrics.follow(source)
     lifecycle = Lifecycle()
     proxy = Proxy(table, Means(client, metrics, times, sizes), limits)
-    prober = Prober(client, table.backends, seconds=times.probe_seconds)
-    longest = max((one.request_seconds or times.request_seconds for one in settings.backends), default=0)
-    turns = Turns(proxy, store, longest)
+    turns = Turns(proxy, store, lambda: table.longest_request(times.request_seconds))
     background = Background(store)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await _open(store)
-        prober.start()
+        for backend in table.backends:
+            prober.follow(backend)
+        if source is not None:
+            source.start()
         if ring is not None:
             ring.start()
         keeping = asyncio.create_task(keeper.run(), name="keeper of the store")
@@ -96,6 +114,8 @@ def create_gateway(
             await asyncio.gather(keeping, return_exceptions=True)
             if ring is not None:
                 await ring.stop()
+            if source is not None:
+                await source.stop()
             await prober.stop()
             await limits.close()
             await store.close()
@@ -103,14 +123,7 @@ def create_gateway(
             if access_log is not None:
                 access_log.flush()
 
-    application = FastAPI(
-        title="Fairlead",
-        version=__version__,
-        summary="Every model at one OpenAI-compatible endpoint",
-        lifespan=lifespan,
-        # A slash too many is an error that says so, not a redirect that loses the body of a POST.
-        redirect_slashes=False,
-    )
+    application = _application(lifespan)
     create_response = responses.CreateResponse(turns, background, times, sizes)
     application.router.routes.extend(
         [
@@ -126,17 +139,32 @@ def create_gateway(
         compat.create_router(store, table),
         page.create_router(),
         health.create_router(
-            table, store, metrics, lifecycle, internal_token=settings.internal_token.get_secret_value()
+            table, store, metrics, lifecycle, source, internal_token=settings.internal_token.get_secret_value()
         ),
     ):
         application.include_router(router, responses=ERRORS)
-    _answer_errors(application)
     # Inside, before the framework answers a crash in its own form; and outside, for what never reaches it.
     application.add_middleware(CrashBoundary)
-    front: ASGIApp = Authentication(CrashBoundary(inference.Shortcut(application, proxy)), ring)
-    if settings.cors_origins:
-        front = Cors(front, origins=settings.cors_origins)
-    return Gateway(RequestContext(front, access_log=access_log, lifecycle=lifecycle), lifecycle, table, store)
+    front = _with_cors(Authentication(CrashBoundary(inference.Shortcut(application, proxy)), ring), settings)
+    return Gateway(RequestContext(front, access_log=access_log, lifecycle=lifecycle), lifecycle, table, store, source)
+
+
+def _application(lifespan: Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]]) -> FastAPI:
+    """An application without routes, whose errors have OpenAI's form."""
+    application = FastAPI(
+        title="Fairlead",
+        version=__version__,
+        summary="Every model at one OpenAI-compatible endpoint",
+        lifespan=lifespan,
+        # A slash too many is an error that says so, not a redirect that loses the body of a POST.
+        redirect_slashes=False,
+    )
+    _answer_errors(application)
+    return application
+
+
+def _with_cors(application: ASGIApp, settings: GatewaySettings) -> ASGIApp:
+    return Cors(application, origins=settings.cors_origins) if settings.cors_origins else application
 
 
 async def _open(store: Store) -> None:
@@ -144,20 +172,26 @@ async def _open(store: Store) -> None:
         await store.open()
 
 
-def _routing_table(settings: GatewaySettings, environment: Mapping[str, str], created: int) -> RoutingTable:
+def _fixed_table(settings: GatewaySettings, environment: Mapping[str, str], created: int) -> RoutingTable:
     try:
         backends = [
-            Backend(one, _backend_headers(one, settings, environment), one.created or created)
+            Backend(one, _backend_headers(one, settings, environment), one.created or created, one.endpoints)
             for one in settings.backends
         ]
-        return RoutingTable(backends, default_model=settings.default_model)
+        fallbacks = [one.fallback for one in settings.backends]
+        return RoutingTable.fixed(list(zip(backends, fallbacks, strict=True)), default_model=settings.default_model)
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
 
 
+def _open_table(settings: GatewaySettings) -> RoutingTable:
+    """A table whose models are yet to come, the default one included."""
+    return RoutingTable(default_model=settings.default_model, unsettled="the gateway is waiting for the cluster")
+
+
 def _backend_headers(backend: BackendSettings, settings: GatewaySettings, environment: Mapping[str, str]) -> Headers:
     if backend.kind == "engine":
-        return [(TOKEN_HEADER.encode(), settings.internal_token.get_secret_value().encode())]
+        return _engine_headers(settings)
     if not backend.api_key_env:
         return []
     # Files and Secrets tend to end with a newline, which a header must not have.
@@ -166,6 +200,10 @@ def _backend_headers(backend: BackendSettings, settings: GatewaySettings, enviro
         message = f"the environment variable {backend.api_key_env}, the API key of {backend.name}, is not set"
         raise ConfigurationError(message)
     return [(b"authorization", f"Bearer {key}".encode())]
+
+
+def _engine_headers(settings: GatewaySettings) -> Headers:
+    return [(TOKEN_HEADER.encode(), settings.internal_token.get_secret_value().encode())]
 
 
 def _loads(table: RoutingTable) -> Iterator[Load]:

@@ -1,41 +1,51 @@
-"""Who serves a model: the routing table and what is known of each backend's readiness."""
+"""Who serves a model, within which bounds, and what is known of its readiness."""
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import InitVar, dataclass, field
+from functools import partial
 
 from fairlead_serve.errors import ApiError
 from fairlead_serve.gateway.admission import Admission
-from fairlead_serve.gateway.auth import ANONYMOUS, Caller, require_model
 from fairlead_serve.gateway.balancing import Balancer, Endpoint, LeastLoad, PrefixHash
 from fairlead_serve.gateway.upstream import Headers
-from fairlead_serve.settings import BackendSettings
+from fairlead_serve.settings import ServedModel
 
 
-@dataclass
+@dataclass(eq=False)
 class Backend:
-    """One Model: its names, its endpoints, its bounds."""
+    """One Model: its names, its endpoints, its bounds. All of them may change while requests are under way.
 
-    settings: BackendSettings
+    `key` is what the Model is called where it comes from, `namespace/name` in a cluster. `fallbacks` answer, in this
+    order, when this one cannot. `ready`: an endpoint is, and nothing is refused.
+    """
+
+    settings: ServedModel
     headers: Headers
     created: int
+    urls: InitVar[Iterable[str]] = ()
+    key: str = ""
+    fallbacks: Sequence["Backend"] = ()
     admission: Admission = field(init=False)
     balancer: Balancer = field(init=False)
+    ready: bool = field(default=False, init=False)
     cold: int = 0
     last_request: float = 0.0
     tasks: tuple[str, ...] = ()
-    _ready: asyncio.Event = field(default_factory=asyncio.Event)
+    _refusal: Callable[[], ApiError] | None = None
+    # Set while there is nothing to wait for.
+    _settled: asyncio.Event = field(default_factory=asyncio.Event)
+    # Those that requests are at, too: one that comes back has them still.
+    _known: weakref.WeakValueDictionary[str, Endpoint] = field(default_factory=weakref.WeakValueDictionary)
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, urls: Iterable[str]) -> None:
         settings = self.settings
         self.admission = Admission(settings.name, max_ongoing=settings.max_ongoing, max_queued=settings.max_queued)
-        endpoints = [Endpoint.at(url) for url in settings.endpoints]
-        self.balancer = PrefixHash(endpoints) if self.by_prefix else LeastLoad(endpoints)
-        if not self.is_engine:
-            # Nothing tells whether somebody else's server is ready but a request; a failed one is tried anew.
-            for endpoint in self.balancer.endpoints:
-                self.mark(endpoint, ready=True)
+        self.balancer = self._balancer([])
+        # Nothing tells whether somebody else's server is ready but a request; a failed one is tried anew.
+        self.serve_at(urls, ready=not self.is_engine)
 
     @property
     def name(self) -> str:
@@ -52,16 +62,52 @@ class Backend:
 
     @property
     def names(self) -> tuple[str, ...]:
+        """What it is asked for by, its adapters apart."""
         return (self.settings.name, *self.settings.aliases)
+
+    @property
+    def adapters(self) -> Iterable[str]:
+        """Names of the LoRA adapters that its engines have."""
+        return (adapter.name for adapter in self.settings.adapters)
+
+    def called(self, asked: str | None) -> str:
+        """What logs and answers call it when it was asked for as `asked`: an adapter's own name, or the model's."""
+        return asked if asked and self.settings.adapters and asked in self.adapters else self.name
 
     @property
     def waiting(self) -> int:
         """Requests that wait: for a place, or for an endpoint to become ready."""
         return self.admission.queued + self.cold
 
-    @property
-    def ready(self) -> bool:
-        return self._ready.is_set()
+    def change(self, settings: ServedModel, headers: Headers, created: int) -> None:
+        """Go by other settings from now on. Requests under way, counts, endpoints and their readiness stay."""
+        by_prefix = self.by_prefix
+        self.settings, self.headers, self.created = settings, headers, created
+        self.admission.resize(settings.name, max_ongoing=settings.max_ongoing, max_queued=settings.max_queued)
+        if self.by_prefix is not by_prefix:
+            self.balancer = self._balancer(self.balancer.endpoints)
+
+    def serve_at(self, urls: Iterable[str], *, ready: bool) -> list[Endpoint]:
+        """Send requests to these base URLs and no others from now on; those under way go on where they are.
+
+        What is known of a URL that stays is kept. `ready`: what to think of a new one. Gives the endpoints that are
+        no more. Raises ValueError for what is no URL.
+        """
+        before = {endpoint.url: endpoint for endpoint in self.balancer.endpoints}
+        after = {url: before.get(url) or self._endpoint(url, ready=ready) for url in urls}
+        self.balancer.endpoints[:] = after.values()
+        self._settle()
+        return [endpoint for url, endpoint in before.items() if url not in after]
+
+    def refuse(self, why: str) -> None:
+        """Answer 503 with this reason from now on, also who waits already; "": serve as usual."""
+        self._refusal = partial(self._not_served, why) if why else None
+        self._settle()
+
+    def remove(self) -> None:
+        """There is no such model any more: who waits for an endpoint is told so. What is being answered goes on."""
+        self._refusal = self._deleted
+        self._settle()
 
     def suspect(self, endpoint: Endpoint) -> None:
         """A request failed at `endpoint`: it is not ready until a probe, asked for at once, says so again."""
@@ -77,30 +123,69 @@ class Backend:
     def mark(self, endpoint: Endpoint, *, ready: bool) -> None:
         """Note what a contact with `endpoint` showed."""
         endpoint.ready = ready
-        if any(one.ready for one in self.balancer.endpoints):
-            self._ready.set()
-        else:
-            self._ready.clear()
+        self._settle()
 
     async def became_ready(self) -> None:
-        """Wait, for as long as it takes, until an endpoint is ready."""
-        await self._ready.wait()
+        """Wait, for as long as it takes, until an endpoint is ready, or requests are refused."""
+        await self._settled.wait()
 
     async def wait_ready(self) -> None:
-        """Wait, within the bounds of `coldStart`, until an endpoint is ready. Raises ApiError 503."""
-        if self._ready.is_set():
+        """Wait, within the bounds of `coldStart`, until an endpoint is ready.
+
+        Raises ApiError 503; 404 when the Model is deleted meanwhile.
+        """
+        if self.ready:
             return
+        self.raise_refusal()
         bounds = self.settings.cold_start
         if self.cold >= bounds.max_queued:
             raise self.unavailable(f"{bounds.max_queued} requests are waiting for it already")
         self.cold += 1
         try:
             async with asyncio.timeout(bounds.timeout_seconds):
-                await self._ready.wait()
+                # An endpoint may have gone again before this task has its turn.
+                while not self.ready:
+                    await self._settled.wait()
+                    self.raise_refusal()
         except TimeoutError:
             raise self.unavailable(f"none became ready within {bounds.timeout_seconds:g} s") from None
         finally:
             self.cold -= 1
+
+    def raise_refusal(self) -> None:
+        """Raises ApiError where requests are refused."""
+        if self._refusal is not None:
+            raise self._refusal()
+
+    def _not_served(self, why: str) -> ApiError:
+        return ApiError(
+            503,
+            f"the model {self.name} is not served now: {why}",
+            code="engine_unavailable",
+            headers={"retry-after": "5"},
+        )
+
+    def _deleted(self) -> ApiError:
+        return ApiError(404, f"the model {self.name} was deleted", code="model_not_found", param="model")
+
+    def _balancer(self, endpoints: list[Endpoint]) -> Balancer:
+        for endpoint in endpoints:
+            endpoint.last_used = 0  # turns are counted anew
+        return PrefixHash(endpoints) if self.by_prefix else LeastLoad(endpoints)
+
+    def _endpoint(self, url: str, *, ready: bool) -> Endpoint:
+        endpoint = self._known.get(url)
+        if endpoint is None:
+            endpoint = self._known[url] = Endpoint.at(url)
+        endpoint.ready = ready
+        return endpoint
+
+    def _settle(self) -> None:
+        self.ready = self._refusal is None and any(endpoint.ready for endpoint in self.balancer.endpoints)
+        if self.ready or self._refusal is not None:
+            self._settled.set()
+        else:
+            self._settled.clear()
 
     def unavailable(self, why: str) -> ApiError:
         """503 with `retry-after`: nothing serves this model now."""
@@ -133,78 +218,3 @@ class Backend:
             yield
         finally:
             endpoint.ongoing -= 1
-
-
-class RoutingTable:
-    """Every model name that can be asked for, and its backend."""
-
-    def __init__(self, backends: Sequence[Backend], *, default_model: str = "") -> None:
-        """Raises ValueError where two backends claim one name, or the default or a fallback is none of them."""
-        self.backends = list(backends)
-        self._by_name: dict[str, Backend] = {}
-        for backend in backends:
-            for name in backend.names:
-                if name in self._by_name:
-                    message = f"the model name {name!r} is claimed by {self._by_name[name].name} and {backend.name}"
-                    raise ValueError(message)
-                self._by_name[name] = backend
-        if default_model and default_model not in self._by_name:
-            message = f"the default model {default_model!r} is none of: {', '.join(self._by_name)}"
-            raise ValueError(message)
-        self._default = default_model
-        for backend in backends:
-            for name in backend.settings.fallback:
-                if name not in self._by_name or self._by_name[name] is backend:
-                    there_are = self._listed(ANONYMOUS)
-                    message = f"the fallback {name!r} of {backend.name} is no other model; there are: {there_are}"
-                    raise ValueError(message)
-
-    def names(self, caller: Caller = ANONYMOUS) -> Iterable[tuple[str, Backend]]:
-        """(name, backend) for every name that `caller` may ask for."""
-        return [(name, backend) for name, backend in self._by_name.items() if _may_use(caller, name, backend)]
-
-    def fallbacks(self, backend: Backend) -> Sequence[Backend]:
-        """Who answers, in this order, when `backend` cannot."""
-        return [self._by_name[name] for name in backend.settings.fallback]
-
-    def find(self, model: str | None, caller: Caller = ANONYMOUS) -> Backend:
-        """The backend of `model`; of the default where it is None or empty. Raises ApiError 404, 403 or 400."""
-        if not model:
-            return self._find_default(caller)
-        backend = self._by_name.get(model)
-        if backend is None:
-            raise ApiError(
-                404,
-                f"the model {shorten(model)!r} does not exist; there are: {self._listed(caller)}",
-                code="model_not_found",
-                param="model",
-            )
-        if not _may_use(caller, model, backend):
-            require_model(caller, model)
-        return backend
-
-    def _find_default(self, caller: Caller) -> Backend:
-        if self._default and _may_use(caller, self._default, self._by_name[self._default]):
-            return self._by_name[self._default]
-        allowed = [backend for backend in self.backends if _may_use(caller, backend.name, backend)]
-        if len(allowed) == 1:
-            return allowed[0]
-        raise ApiError(
-            400,
-            f"name a model; there are: {self._listed(caller)}",
-            code="model_required",
-            param="model",
-        )
-
-    def _listed(self, caller: Caller) -> str:
-        return ", ".join(sorted(name for name, _ in self.names(caller)))
-
-
-def _may_use(caller: Caller, name: str, backend: Backend) -> bool:
-    """A key for a model is good for all its names, and one for an alias for the model."""
-    return caller.may_use(name) or any(map(caller.may_use, backend.names))
-
-
-def shorten(text: str, limit: int = 100) -> str:
-    """`text` cut to `limit` characters, for messages that quote what a client sent."""
-    return text if len(text) <= limit else text[:limit] + "…"

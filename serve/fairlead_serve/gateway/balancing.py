@@ -31,6 +31,7 @@ class Balancer(Protocol):
     """A way to choose among `endpoints`."""
 
     endpoints: list[Endpoint]
+    """May be changed, as long as it stays the same list."""
 
     def pick(self, *, tried: AbstractSet[str] = frozenset(), session: bytes = b"") -> Endpoint | None:
         """None when no endpoint is ready. `tried`: URLs to avoid as long as there is another."""

@@ -10,6 +10,7 @@ the request's task; it is woken for what has to be looked at: an error, a long s
 import asyncio
 import contextlib
 import time
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from fairlead_serve.asgi import Send, header_of
@@ -53,6 +54,13 @@ class _NotServed(Exception):  # noqa: N818
     def __init__(self, why: str, *, sent: int) -> None:
         super().__init__(why)
         self.sent = sent
+
+
+class _NotLoaded(_NotServed):
+    """The engine is well but does not have the adapter that was asked for: it is new, and others may have it."""
+
+    def __init__(self, adapter: str) -> None:
+        super().__init__(f"the adapter {adapter} is not loaded yet", sent=0)
 
 
 @dataclass(frozen=True)
@@ -107,7 +115,6 @@ class Exchange:
 
     async def run(self) -> None:
         """Answer the request. Raises ApiError while nothing has been sent; ends a stream with it after (see Outlet)."""
-        self._backend.last_request = time.time()
         outcome = 500  # of an error that nobody expected
         try:
             await self._within_time()
@@ -153,11 +160,13 @@ class Exchange:
 
     async def _attempts(self) -> None:
         backend = self._backend
-        session, headers = self._prepare()
         tried: set[str] = set()
         sent = 0
         pause = 0.0
         while True:
+            # Each time: the Model may be suspended by now, or served by who must not see what the engines want to see.
+            backend.raise_refusal()
+            session, headers = self._prepare()
             endpoint = backend.balancer.pick(tried=tried, session=session)
             if endpoint is None:
                 await self._ready()
@@ -168,14 +177,24 @@ class Exchange:
             except _NotServed as failure:
                 tried.add(endpoint.url)
                 sent += failure.sent
-                backend.suspect(endpoint)
+                if not isinstance(failure, _NotLoaded):
+                    backend.suspect(endpoint)
                 if sent >= _MAX_SENT:
                     raise backend.unavailable(f"{sent} attempts were lost, the last one: {failure}") from failure
-                if not backend.is_engine and len(tried) == len(backend.balancer.endpoints):
-                    raise backend.unreachable(str(failure)) from failure
+                self._refuse_in_vain(failure, tried)
                 self._meter.retried("lost" if failure.sent else "unreachable")
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE_SECONDS) or _FIRST_PAUSE_SECONDS
+
+    def _refuse_in_vain(self, failure: _NotServed, tried: AbstractSet[str]) -> None:
+        """Raises ApiError where all endpoints have been tried, and another try would end no better."""
+        backend = self._backend
+        if any(one.url not in tried for one in backend.balancer.endpoints):
+            return
+        if isinstance(failure, _NotLoaded):
+            raise backend.unavailable(str(failure)) from failure
+        if not backend.is_engine:
+            raise backend.unreachable(str(failure)) from failure
 
     def _prepare(self) -> tuple[bytes, Headers]:
         """(the session of the request where it decides who serves it, the headers for the backend)."""
@@ -232,6 +251,9 @@ class Exchange:
                 return _NotServed("the engine died while it answered", sent=answer.sent)
         if translation.is_wrong_task(answer.status, body):
             return backend.not_supported(self._inbound.path)
+        asked = self._inbound.model
+        if answer.status == 404 and asked and asked in backend.adapters:
+            return _NotLoaded(asked)
         return translation.api_error(answer.status, body, model=backend.name, retry_after=answer.header(b"retry-after"))
 
     async def _stream(self, answer: Answer) -> None:

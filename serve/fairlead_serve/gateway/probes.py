@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
 
 import msgspec
 
@@ -20,33 +19,44 @@ _ANSWER_BYTES = 64 * 1024
 class Prober:
     """Asks every engine for its health: each `seconds` while it is not ready, seldom while it is, at once on doubt."""
 
-    def __init__(self, client: UpstreamClient, backends: Sequence[Backend], *, seconds: float) -> None:
+    def __init__(self, client: UpstreamClient, *, seconds: float) -> None:
         self._client = client
-        self._backends = backends
         self._seconds = seconds
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: dict[Backend, dict[str, asyncio.Task[None]]] = {}
 
-    def start(self) -> None:
-        """Begin; needs a running event loop."""
-        self._tasks = [
-            asyncio.create_task(self._watch(backend, endpoint), name=f"probe {endpoint.url}")
-            for backend in self._backends
-            if backend.is_engine
-            for endpoint in backend.balancer.endpoints
-        ]
+    def follow(self, backend: Backend) -> None:
+        """Look after the endpoints that `backend` has now, and no longer after those that it had.
+
+        Needs a running event loop.
+        """
+        before = self._tasks.pop(backend, {})
+        endpoints = backend.balancer.endpoints if backend.is_engine else ()
+        tasks = {one.url: before.get(one.url) or self._start(backend, one) for one in endpoints}
+        if tasks:
+            self._tasks[backend] = tasks
+        for url, task in before.items():
+            if url not in tasks:
+                task.cancel()
 
     async def stop(self) -> None:
         """End all probing."""
-        for task in self._tasks:
+        tasks = [task for tasks in self._tasks.values() for task in tasks.values()]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _start(self, backend: Backend, endpoint: Endpoint) -> "asyncio.Task[None]":
+        return asyncio.create_task(self._watch(backend, endpoint), name=f"probe {endpoint.url}")
 
     async def _watch(self, backend: Backend, endpoint: Endpoint) -> None:
+        asked = False
         while True:
             endpoint.doubt.clear()
             backend.mark(endpoint, ready=await self._healthy(backend, endpoint))
-            if endpoint.ready and not backend.tasks:
-                backend.tasks = await self._ask_tasks(backend, endpoint)
+            if endpoint.ready and not asked:
+                # Once an endpoint: new weights, which may be for something else, come with new engines.
+                tasks = await self._ask_tasks(backend, endpoint)
+                backend.tasks, asked = tasks or backend.tasks, bool(tasks)
             pause = self._seconds * (_READY_FACTOR if endpoint.ready else 1)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):

@@ -1,17 +1,19 @@
 """The byte path: one request read, one backend picked, its answer passed on as bytes."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from fairlead_serve.asgi import Receive, Scope, Send
 from fairlead_serve.errors import ApiError
 from fairlead_serve.gateway.auth import Caller, caller_of
-from fairlead_serve.gateway.backends import Backend, RoutingTable
+from fairlead_serve.gateway.backends import Backend
 from fairlead_serve.gateway.exchange import Exchange, Means, Outlet
 from fairlead_serve.gateway.inbound import ClientGone, Inbound, read_inbound
 from fairlead_serve.gateway.limits import Grant, Limits
 from fairlead_serve.gateway.line import line_of
+from fairlead_serve.gateway.routing import RoutingTable
 from fairlead_serve.gateway.usage import UsageMeter
 from fairlead_serve.gateway.watching import Leaving
 
@@ -85,8 +87,10 @@ class Proxy:
     ) -> None:
         refusal: ApiError | None = None
         candidates = self._candidates(backend, caller)
+        # Also where another one answers: whoever scales has to know that this one was asked for.
+        backend.last_request = time.time()
         for candidate in candidates:
-            scope["fairlead.model"] = candidate.name
+            scope["fairlead.model"] = candidate.called(inbound.model)
             request = (inbound, outlet)
             if inbound.elsewhere is not None and not candidate.is_engine:
                 request = (inbound.elsewhere(), outlet)
@@ -107,9 +111,9 @@ class Proxy:
 
     def _candidates(self, backend: Backend, caller: Caller) -> Sequence[Backend]:
         """Who may answer, in order: those that are ready, or else the one that was asked for, to be waited for."""
-        if not backend.settings.fallback:
+        if not backend.fallbacks:
             return (backend,)
-        others = [one for one in self.table.fallbacks(backend) if caller.may_use(one.name)]
+        others = [one for one in backend.fallbacks if caller.may_use(one.name)]
         return [one for one in (backend, *others) if one.ready] or (backend,)
 
 

@@ -1,7 +1,7 @@
 """Errors of the store as answers: the one place that knows both."""
 
 from fairlead_serve.errors import ApiError, NotStored, StoreError, StoreUnavailable
-from fairlead_serve.gateway.backends import shorten
+from fairlead_serve.gateway.routing import shorten
 
 
 def api_error(error: StoreError) -> ApiError:

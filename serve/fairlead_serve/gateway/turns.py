@@ -60,11 +60,11 @@ class Listener(Protocol):
 
 @dataclass(frozen=True)
 class Turns:
-    """Begins turns. `seconds`: the longest that one may take."""
+    """Begins turns. `seconds` tells the longest that one may take now."""
 
     proxy: Proxy
     store: Store
-    seconds: float
+    seconds: Callable[[], float]
     clock: Callable[[], float] = time.time
 
     async def prepare(self, owner: str, request: TurnRequest) -> "Turn":
@@ -116,7 +116,7 @@ class Turn:
         permit = self._permit = await self._turns.proxy.permit(caller, request.options.get("model"))
         self.body["model"] = self.body["model"] or permit.backend.name
         if request.store:
-            deadline = self._turns.clock() + self._turns.seconds + _MARGIN_SECONDS
+            deadline = self._turns.clock() + self._turns.seconds() + _MARGIN_SECONDS
             begin = self._turns.store.begin_response(
                 self._owner,
                 self.body,

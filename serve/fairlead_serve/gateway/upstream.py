@@ -463,13 +463,19 @@ class UpstreamClient:
             message = f"no answer from {origin.host}:{origin.port} within {seconds:g} s"
             raise UpstreamError(message) from None
 
+    def drop(self, origin: Origin) -> None:
+        """Close the unused connections to `origin`, and those in use as soon as they are unused."""
+        pool = self._pools.pop(_key(origin), None)
+        if pool is not None:
+            pool.close()
+
     def close(self) -> None:
         """Close every unused connection, and those in use as soon as they are unused."""
         for pool in self._pools.values():
             pool.close()
 
     def _pool(self, origin: Origin) -> _Pool:
-        key = (origin.host, origin.port, origin.tls)
+        key = _key(origin)
         pool = self._pools.get(key)
         if pool is None:
             pool = self._pools[key] = _Pool(self._max_idle)
@@ -498,6 +504,10 @@ class UpstreamClient:
             # Reads every certificate authority of the system: once, not once a connection.
             self._tls = ssl.create_default_context()
         return self._tls
+
+
+def _key(origin: Origin) -> tuple[str, int, bool]:
+    return origin.host, origin.port, origin.tls
 
 
 def _head(origin: Origin, method: str, path: str, headers: Headers, length: int) -> bytes:

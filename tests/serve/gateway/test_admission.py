@@ -124,3 +124,28 @@ async def test_no_sequence_of_comings_and_goings_loses_a_place(places: int, step
     for result in await asyncio.gather(*(visitor.task for visitor in visitors.values()), return_exceptions=True):
         assert result is None or isinstance(result, ApiError | asyncio.CancelledError)
     assert (admission.ongoing, admission.queued) == (0, 0)
+
+
+async def test_wider_bounds_let_in_who_waits_and_narrower_ones_put_nobody_out() -> None:
+    admission = Admission("m", max_ongoing=1, max_queued=10)
+    served: list[int] = []
+    visitors = [Visitor(admission, served, number) for number in range(5)]
+    await until(lambda: admission.queued == 4)
+    admission.resize("m", max_ongoing=3, max_queued=10)
+    await until(lambda: served == [0, 1, 2])
+    assert (admission.ongoing, admission.queued) == (3, 2)
+    admission.resize("m", max_ongoing=1, max_queued=0)
+    assert (admission.ongoing, admission.queued) == (3, 2)
+    await visitors[0].leave()
+    await visitors[1].leave()
+    assert (served, admission.ongoing) == ([0, 1, 2], 1)  # one too many still was, until now
+    await visitors[2].leave()
+    await until(lambda: served == [0, 1, 2, 3])
+    assert admission.ongoing == 1
+    await visitors[3].leave()
+    await until(lambda: served == [0, 1, 2, 3, 4])
+    with pytest.raises(ApiError, match="at its limit of 1 requests at once and 0 waiting"):
+        async with admission:
+            pass
+    await visitors[4].leave()
+    assert (admission.ongoing, admission.queued) == (0, 0)

@@ -6,48 +6,15 @@ from typing import Any
 import pytest
 
 from fairlead_serve.errors import ApiError
-from fairlead_serve.gateway.backends import Backend, RoutingTable, shorten
+from fairlead_serve.gateway.backends import Backend
+from fairlead_serve.gateway.balancing import PrefixHash
 from tests.serve.gateway.world import backend, until
+
+URLS = ("http://127.0.0.1:1", "http://127.0.0.1:2")
 
 
 def make(name: str = "model", **options: Any) -> Backend:
-    return Backend(backend("http://127.0.0.1:1", "http://127.0.0.1:2", name=name, **options), [], 0)
-
-
-def test_every_name_and_alias_finds_its_backend() -> None:
-    one, two = make("one", aliases=("uno",)), make("two")
-    table = RoutingTable([one, two])
-    assert [table.find(name) for name in ("one", "uno", "two")] == [one, one, two]
-    assert [name for name, _ in table.names()] == ["one", "uno", "two"]
-
-
-def test_a_name_claimed_twice_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"'uno' is claimed by one and two"):
-        RoutingTable([make("one", aliases=("uno",)), make("two", aliases=("uno",))])
-
-
-def test_a_default_that_is_no_model_is_refused() -> None:
-    with pytest.raises(ValueError, match="'three' is none of: one, two"):
-        RoutingTable([make("one"), make("two")], default_model="three")
-
-
-def test_an_unknown_model_is_404_and_what_there_is_is_named() -> None:
-    with pytest.raises(ApiError) as refusal:
-        RoutingTable([make("one"), make("two")]).find("x" * 5000)
-    error = refusal.value
-    assert (error.status, error.code, error.param) == (404, "model_not_found", "model")
-    assert error.message.endswith("there are: one, two")
-    assert len(error.message) < 250
-
-
-@pytest.mark.parametrize("unnamed", [None, ""])
-def test_a_request_without_a_model_gets_the_only_one_or_the_default(unnamed: str | None) -> None:
-    one, two = make("one"), make("two")
-    assert RoutingTable([one]).find(unnamed) is one
-    assert RoutingTable([one, two], default_model="two").find(unnamed) is two
-    with pytest.raises(ApiError) as refusal:
-        RoutingTable([one, two]).find(unnamed)
-    assert (refusal.value.status, refusal.value.code, refusal.value.param) == (400, "model_required", "model")
+    return Backend(backend(*URLS, name=name, **options), [], 0, URLS)
 
 
 def test_an_upstream_is_ready_from_the_start_and_an_engine_is_not() -> None:
@@ -131,6 +98,97 @@ def test_requests_at_an_endpoint_are_counted_also_when_they_fail() -> None:
     assert endpoint.ongoing == 0
 
 
-def test_quotes_are_cut() -> None:
-    assert shorten("x" * 100) == "x" * 100
-    assert shorten("x" * 101) == "x" * 100 + "…"
+# --- while the gateway runs -----------------------------------------------------------------------------
+
+
+def urls_of(model: Backend) -> list[str]:
+    return [endpoint.url for endpoint in model.balancer.endpoints]
+
+
+def test_endpoints_that_stay_keep_what_is_known_of_them() -> None:
+    model = make(kind="engine")
+    first, second = model.balancer.endpoints
+    model.mark(second, ready=True)
+    with model.using(second):
+        gone = model.serve_at([URLS[1], "http://127.0.0.1:3"], ready=True)
+        assert gone == [first]
+        assert urls_of(model) == [URLS[1], "http://127.0.0.1:3"]
+        assert model.balancer.endpoints[0] is second
+        assert second.ongoing == 1
+
+
+def test_an_endpoint_that_comes_back_has_the_requests_that_it_left_with() -> None:
+    model = make(kind="engine")
+    second = model.balancer.endpoints[1]
+    with model.using(second):
+        model.serve_at([URLS[0]], ready=True)
+        model.serve_at(URLS, ready=True)
+        assert model.balancer.endpoints[1] is second
+        assert (second.ongoing, second.ready) == (1, True)
+
+
+@pytest.mark.parametrize("strategy", ["LeastLoad", "PrefixHash"])
+def test_only_the_endpoints_of_now_are_picked(strategy: str) -> None:
+    model = make(kind="engine", strategy=strategy)
+    model.serve_at(["http://127.0.0.1:3"], ready=True)
+    assert {picked.url for _ in range(4) if (picked := model.balancer.pick(session=b"s"))} == {"http://127.0.0.1:3"}
+    model.serve_at([], ready=True)
+    assert model.balancer.pick() is None
+    assert not model.ready
+
+
+def test_a_changed_strategy_begins_its_turns_anew() -> None:
+    model = make(kind="upstream")
+    for _ in range(5):
+        model.balancer.pick()
+    model.change(backend(*URLS, kind="engine", strategy="PrefixHash"), [], 0)
+    assert isinstance(model.balancer, PrefixHash)
+    model.change(backend(*URLS, kind="engine", strategy="LeastLoad"), [], 0)
+    picked = [endpoint.url for _ in range(4) if (endpoint := model.balancer.pick())]
+    assert picked == [*URLS, *URLS]
+
+
+async def test_who_waits_goes_on_when_the_first_endpoint_comes() -> None:
+    model = make(kind="engine")
+    model.serve_at([], ready=True)
+    waiting = asyncio.create_task(model.wait_ready())
+    await until(lambda: model.cold == 1)
+    model.serve_at(URLS[:1], ready=True)
+    await waiting
+
+
+async def test_an_endpoint_that_is_gone_again_at_once_lets_nobody_through() -> None:
+    model = make(kind="engine")
+    waiting = asyncio.create_task(model.wait_ready())
+    await until(lambda: model.cold == 1)
+    model.serve_at(URLS[:1], ready=True)
+    model.serve_at([], ready=True)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not waiting.done()
+    waiting.cancel()
+
+
+@pytest.mark.parametrize(("removed", "status"), [(True, 404), (False, 503)])
+async def test_who_waits_is_told_when_there_is_nothing_to_wait_for(removed: bool, status: int) -> None:
+    model = make(kind="engine")
+    waiting = asyncio.create_task(model.wait_ready())
+    await until(lambda: model.cold == 1)
+    if removed:
+        model.remove()
+    else:
+        model.refuse("it is suspended")
+    with pytest.raises(ApiError) as refusal:
+        await waiting
+    assert refusal.value.status == status
+    assert model.cold == 0
+
+
+async def test_what_is_refused_is_not_ready_until_it_is_served_again() -> None:
+    model = make(kind="upstream")
+    model.refuse("it is suspended")
+    with pytest.raises(ApiError, match="the model model is not served now: it is suspended"):
+        await model.wait_ready()
+    model.refuse("")
+    await model.wait_ready()
+    assert model.ready

@@ -24,8 +24,8 @@ async def no_script(exchange: Exchange, _: Request) -> None:
 @contextlib.asynccontextmanager
 async def probing(model: Backend, *, seconds: float) -> AsyncIterator[None]:
     client = UpstreamClient(connect_seconds=5, max_idle=4)
-    prober = Prober(client, [model], seconds=seconds)
-    prober.start()
+    prober = Prober(client, seconds=seconds)
+    prober.follow(model)
     yield
     await prober.stop()
     client.close()
@@ -33,7 +33,7 @@ async def probing(model: Backend, *, seconds: float) -> AsyncIterator[None]:
 
 def engine(*upstreams: Upstream) -> Backend:
     urls = [f"{one.url}/engines/m" for one in upstreams]
-    return Backend(backend(*urls, kind="engine"), [(b"x-fairlead-internal-token", b"internal")], 0)
+    return Backend(backend(*urls, kind="engine"), [(b"x-fairlead-internal-token", b"internal")], 0, urls)
 
 
 async def test_an_engine_becomes_ready_when_it_says_so(world: World) -> None:
@@ -123,8 +123,29 @@ async def test_nonsense_about_tasks_does_not_end_the_probing(world: World, body:
 
 async def test_somebody_else_s_server_is_not_probed(world: World) -> None:
     upstream = await world.upstream(no_script)
-    model = Backend(backend(upstream.url, kind="upstream"), [], 0)
+    model = Backend(backend(upstream.url, kind="upstream"), [], 0, [upstream.url])
     async with probing(model, seconds=SOON):
         for _ in range(20):
             await asyncio.sleep(0)
     assert upstream.connections == 0
+
+
+async def test_endpoints_are_looked_after_from_their_coming_to_their_going(world: World) -> None:
+    first, second = await world.upstream(no_script), await world.upstream(no_script)
+    model = engine(first)
+    client = UpstreamClient(connect_seconds=5, max_idle=4)
+    prober = Prober(client, seconds=NEVER)
+    prober.follow(model)
+    await until(lambda: len(first.probes) == 2)
+    model.serve_at([f"{one.url}/engines/m" for one in (first, second)], ready=True)
+    prober.follow(model)
+    await until(lambda: len(second.probes) == 2)
+    assert len(first.probes) == 2  # what stays is not asked anew
+    gone = model.serve_at([f"{second.url}/engines/m"], ready=True)
+    prober.follow(model)
+    gone[0].doubt.set()
+    model.suspect_all()
+    await until(lambda: len(second.probes) == 3)
+    assert len(first.probes) == 2
+    await prober.stop()
+    client.close()

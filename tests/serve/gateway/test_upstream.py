@@ -577,3 +577,19 @@ async def test_nothing_of_an_answer_outlives_it(world: World, client: UpstreamCl
         await (await ask(client, upstream)).read(10)
     gc.collect()
     assert sum(type(one) is Answer for one in gc.get_objects()) <= 2
+
+
+async def test_a_dropped_origin_keeps_no_connection_and_may_be_asked_again(
+    world: World, client: UpstreamClient
+) -> None:
+    async def script(exchange: Exchange, _: Request) -> None:
+        await exchange.answer({})
+
+    dropped, other = await world.upstream(script), await world.upstream(script)
+    for upstream in (dropped, other):
+        await (await ask(client, upstream)).read(10)
+    client.drop(Origin.parse(dropped.url))
+    await until(lambda: dropped.open == 0)
+    assert (client.idle, other.open) == (1, 1)
+    await (await ask(client, dropped)).read(10)
+    assert client.idle == 2

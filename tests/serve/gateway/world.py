@@ -11,6 +11,7 @@ from typing import Any
 
 from fairlead_serve.gateway.api import Gateway, create_gateway
 from fairlead_serve.gateway.backends import Backend
+from fairlead_serve.gateway.roster import Roster, Source
 from fairlead_serve.gateway.server import GatewayServer, listen
 from fairlead_serve.logs import AccessLog
 from fairlead_serve.settings import BackendSettings, GatewaySettings
@@ -70,9 +71,13 @@ class World:
         *backends: BackendSettings | Upstream,
         environment: Mapping[str, str] | None = None,
         wait: bool = True,
+        make_source: Callable[[Roster], Source] | None = None,
         **settings: Any,
     ) -> Running:
-        """A running gateway; an Upstream stands for a backend `model` at it. `wait`: until all are ready."""
+        """A running gateway; an Upstream stands for a backend `model` at it. `wait`: until all are ready.
+
+        `make_source`: where its Models come from instead.
+        """
         chosen = [backend(one.url) if isinstance(one, Upstream) else one for one in backends]
         folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="fairlead-test-"))
         defaults = {
@@ -83,7 +88,13 @@ class World:
         }
         whole = GatewaySettings.model_validate({**defaults, "backends": chosen, **settings})
         log = io.BytesIO()
-        gateway = create_gateway(whole, environment=environment or {}, created=CREATED, access_log=AccessLog(log))
+        gateway = create_gateway(
+            whole,
+            environment=environment or {},
+            created=CREATED,
+            access_log=AccessLog(log),
+            make_source=make_source,
+        )
         server = GatewayServer(gateway, listen(whole.host, whole.port), whole)
         started = asyncio.Event()
 

@@ -20,13 +20,13 @@ from fairlead_serve.conversations import Store
 from fairlead_serve.errors import ApiError, StoreError
 from fairlead_serve.gateway import sse, stored
 from fairlead_serve.gateway.auth import caller_of
-from fairlead_serve.gateway.backends import RoutingTable
 from fairlead_serve.gateway.bare import BareRoute
 from fairlead_serve.gateway.form import Form
 from fairlead_serve.gateway.inbound import ClientGone, decode, read_body
 from fairlead_serve.gateway.items import Item, message, parse_items, text_of, user_message
 from fairlead_serve.gateway.openapi import DETAILS, EVENTS, JSON, form_body, json_body
 from fairlead_serve.gateway.routes.responses import send_json
+from fairlead_serve.gateway.routing import RoutingTable
 from fairlead_serve.gateway.turn_request import TurnRequest
 from fairlead_serve.gateway.turns import Event, Turns
 from fairlead_serve.gateway.upstream import Headers

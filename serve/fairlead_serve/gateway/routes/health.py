@@ -9,8 +9,9 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from fairlead_serve.conversations import Store
 from fairlead_serve.errors import ApiError, StoreUnavailable
-from fairlead_serve.gateway.backends import RoutingTable
 from fairlead_serve.gateway.lifecycle import Lifecycle
+from fairlead_serve.gateway.roster import Source
+from fairlead_serve.gateway.routing import RoutingTable
 from fairlead_serve.internal import TOKEN_HEADER
 from fairlead_serve.metrics import GatewayMetrics
 
@@ -19,22 +20,35 @@ _PING_SECONDS = 0.5
 
 
 def create_router(
-    table: RoutingTable, store: Store, metrics: GatewayMetrics, lifecycle: Lifecycle, *, internal_token: str
+    table: RoutingTable,
+    store: Store,
+    metrics: GatewayMetrics,
+    lifecycle: Lifecycle,
+    source: Source | None,
+    *,
+    internal_token: str,
 ) -> APIRouter:
     router = APIRouter(tags=["operations"])
 
     @router.get("/livez", summary="The process is alive")
     async def livez() -> dict[str, str]:
+        if source is not None and not source.alive:
+            raise ApiError(503, "the gateway follows the cluster no longer; it has to be restarted", code="not_alive")
         return {"status": "ok"}
 
-    @router.get("/readyz", summary="At least one model can be routed")
+    @router.get("/readyz", summary="At least one model can be routed; in a cluster, its Models are known")
     async def readyz() -> dict[str, Any]:
         models = {backend.name: backend.ready for backend in table.backends}
         if lifecycle.draining:
             raise ApiError(503, "draining: requests in flight finish, new ones go elsewhere", code="draining")
-        if not any(models.values()):
+        if table.unsettled:
+            raise table.not_settled()
+        # In a cluster a gateway without a ready model is of use: requests wake the models that are scaled to zero, and
+        # an installation that has none yet is complete.
+        if source is None and not any(models.values()):
             raise ApiError(503, "no model has a ready backend", code="not_ready", headers={"retry-after": "5"})
-        return {"status": "ok", "models": models, "store": await _state_of(store)}
+        state = {"status": "ok", "models": models, "store": await _state_of(store)}
+        return state if source is None else {**state, "cluster": _state_of_cluster(source)}
 
     @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
     async def scrape() -> Response:
@@ -48,6 +62,7 @@ def create_router(
             "models": [
                 {
                     "name": backend.name,
+                    "resource": backend.key or None,
                     "ongoing": backend.admission.ongoing,
                     "queued": backend.waiting,
                     "last_request": backend.last_request or None,
@@ -57,6 +72,14 @@ def create_router(
         }
 
     return router
+
+
+def _state_of_cluster(source: Source) -> dict[str, Any]:
+    """For whoever can reach this route; the log says more."""
+    left_out: dict[str, list[str]] = {}
+    for one in source.left_out:
+        left_out.setdefault(one.key, []).append(one.reason)
+    return {"silence_seconds": round(source.silence_seconds, 1), "left_out": left_out}
 
 
 async def _state_of(store: Store) -> str:
