@@ -44,7 +44,7 @@ class Timing:
     grace: float = 10.0
     """How much longer than a watch a silence may be, and how long an answer may take."""
     first_pause: float = 0.2
-    """After a failure. Each further one doubles it."""
+    """After a failure. Each further one doubles it, until a watch has lived for longer than that."""
     longest_pause: float = 10.0
     """The most that it becomes: a server that is back is noticed within it."""
     absent: float = 30.0
@@ -253,7 +253,7 @@ class Informer:
             if self._clock() - began < self._timing.first_pause:
                 raise _Interrupted("it ended as soon as it had begun")
         finally:
-            if self._clock() - began > self._timing.longest_pause:
+            if self._clock() - began > self._pause:
                 self._pause = self._timing.first_pause
             with self._lock:
                 self._response = None
