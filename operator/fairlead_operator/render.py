@@ -9,6 +9,7 @@ import json
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -27,6 +28,7 @@ _ORDER = (
     "Deployment", "RayService",
 )  # fmt: skip
 _COMMAND_SECONDS = 60
+_SCHEMA = "values.schema.json"
 
 
 class Chart(Protocol):
@@ -39,12 +41,20 @@ class Chart(Protocol):
 class LoadedChart:
     """A chart in memory, rendered by the Helm SDK. May be shared between threads."""
 
-    def __init__(self, path: Path) -> None:
-        """Raises RenderError when `path` holds no chart, and HelmLibraryError when there is no Helm to load it."""
+    def __init__(self, path: Path, *, checks_values: bool = True) -> None:
+        """`checks_values`: hold them against the chart's schema at every render, which is half of its time.
+
+        Raises RenderError when `path` holds no chart, and HelmLibraryError when there is no Helm to load it.
+        """
         try:
-            self._chart = helm_python.Chart.load(path)
-        except helm_python.HelmChartLoadError as error:
-            raise RenderError(f"{path} holds no chart: {error.detail}") from error
+            if checks_values:
+                self._chart = helm_python.Chart.load(path)
+            else:
+                with tempfile.TemporaryDirectory() as directory:
+                    bare = shutil.copytree(path, Path(directory) / path.name, ignore=lambda *_: {_SCHEMA})
+                    self._chart = helm_python.Chart.load(bare)
+        except (helm_python.HelmChartLoadError, OSError) as error:
+            raise RenderError(f"{path} holds no chart: {getattr(error, 'detail', error)}") from error
 
     def manifests(self, values: Mapping[str, Any], *, name: str, namespace: str) -> list[Manifest]:
         try:
@@ -77,12 +87,12 @@ class ChartByCommand:
 
 
 def open_chart(path: Path) -> Chart:
-    """The chart at `path`, rendered in process where that is possible.
+    """The chart at `path`, rendered in process where that is possible, for values that are right by their making.
 
     Raises RenderError when there is no chart, or neither the library of the Helm SDK nor the `helm` command.
     """
     try:
-        return LoadedChart(path)
+        return LoadedChart(path, checks_values=False)
     except helm_python.HelmLibraryError as error:
         command = shutil.which("helm")
         if command is None:

@@ -1,8 +1,10 @@
 """From the Model in the cluster to what it asks for: read, valued, rendered. Pure, but it remembers the last ones."""
 
+import json
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from fairlead_operator.conditions import SpecReason
@@ -12,10 +14,18 @@ from fairlead_operator.render import Chart, Manifest, render, revision
 from fairlead_operator.settings import OperatorSettings
 from fairlead_operator.values import adapters, chart_values
 from fairlead_serve.errors import ModelFileError
-from fairlead_serve.model import parse
+from fairlead_serve.model import Model, parse
 
-# Models that are on their way are reconciled several times in a row; the others are not at all.
-_REMEMBERED = 64
+# Models that are on their way are reconciled several times in a row, and all of them when an operator starts.
+_REMEMBERED = 1024
+
+
+@dataclass(frozen=True)
+class _Rendered:
+    """What a Model became; its objects as JSON, which takes a tenth of the memory."""
+
+    objects: bytes
+    revision: str
 
 
 class Renderer:
@@ -24,37 +34,43 @@ class Renderer:
     def __init__(self, chart: Chart, settings: OperatorSettings) -> None:
         self._chart = chart
         self._settings = settings
-        self._last: OrderedDict[tuple[str, int], Wanted | Problem] = OrderedDict()
+        self._last: OrderedDict[tuple[str, int], _Rendered | Problem] = OrderedDict()
         self._lock = threading.Lock()
 
     def wanted(self, manifest: Manifest) -> Wanted | Problem:
         """What the Model asks for, or why that cannot be said."""
-        metadata = manifest["metadata"]
+        try:
+            model = parse(_as_written(manifest), source="the Model")
+        except ModelFileError as error:
+            # The API server has checked it against another version of the resource than this one.
+            return Problem(SpecReason.REFUSED, "; ".join(str(error).splitlines()))
+        rendered = self._rendered(model, manifest["metadata"])
+        if isinstance(rendered, Problem):
+            return rendered
+        return Wanted(model, json.loads(rendered.objects), rendered.revision, adapters(model))
+
+    def _rendered(self, model: Model, metadata: Manifest) -> _Rendered | Problem:
         key = (metadata.get("uid", ""), int(metadata.get("generation", 0)))
         with self._lock:
             if key in self._last:
                 self._last.move_to_end(key)
                 return self._last[key]
-        made = self._render(manifest)
+        made = self._render(model, metadata["namespace"])
         with self._lock:
             self._last[key] = made
             while len(self._last) > _REMEMBERED:
                 self._last.popitem(last=False)
         return made
 
-    def _render(self, manifest: Manifest) -> Wanted | Problem:
+    def _render(self, model: Model, namespace: str) -> _Rendered | Problem:
         try:
-            model = parse(_as_written(manifest), source="the Model")
             values = chart_values(model, self._settings)
-            objects = render(self._chart, values, name=model.name, namespace=manifest["metadata"]["namespace"])
-        except ModelFileError as error:
-            # The API server has checked it against another version of the resource than this one.
-            return Problem(SpecReason.REFUSED, "; ".join(str(error).splitlines()))
+            objects = render(self._chart, values, name=model.name, namespace=namespace)
         except SpecError as error:
             return Problem(SpecReason(error.reason), str(error))
         except RenderError as error:
             return Problem(SpecReason.RENDER_FAILED, str(error))
-        return Wanted(model, objects, revision(objects), adapters(model))
+        return _Rendered(json.dumps(objects).encode(), revision(objects))
 
 
 def _as_written(manifest: Manifest) -> Mapping[str, Any]:

@@ -72,7 +72,8 @@ def engine_file(model: Model) -> str:
         "metadata": {"name": model.name},
         "spec": {**spec, "limits": _NO_LIMITS},
     }
-    return yaml.safe_dump(document, allow_unicode=True, width=120)
+    # libyaml's: a tenth of the time, for every Model that is rendered.
+    return yaml.dump(document, Dumper=yaml.CSafeDumper, allow_unicode=True, width=120)
 
 
 def adapters(model: Model) -> list[dict[str, str]]:
