@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -17,17 +18,39 @@ from openai import OpenAI
 
 from fairlead_serve.settings import EngineSettings
 from tests.charts.workload import CHART, ROOT
+from tests.e2e.forwarding import Forwarding
+from tests.e2e.test_pod import free_ports
 from tests.kube.cluster import KubeCluster
 from tests.kube.fixture import standin_cluster
+from tests.kube.resources import Manifest
 from tests.kube.simulation.run import Local
 from tests.kube.simulation.simulation import Simulation, simulated
 from tests.processes import Command
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 
+MODELS = "fairlead.dev/v1alpha1/models"
 TOKEN = "internal-token-of-the-chain"
 MODEL = ROOT / "configs/models/tiny-chat.yaml"
 GATEWAY = re.compile(r"Gateway ready: (?P<url>http://\S+)")
+
+
+PORTS = dict(zip(("8000", "8090"), map(str, free_ports(2)), strict=True))
+"""The ports of a pod, and those of this machine that stand for them."""
+
+
+def local_pod() -> Local:
+    """The container's command, with the addresses and ports that this machine has instead of the pod's own.
+
+    On other addresses than loopback Ray's proxy does not find its replicas.
+    """
+    own = {
+        # Made once for all tests, and not in the pod's own volume.
+        "FAIRLEAD_CACHE_DIR": str(EngineSettings().cache_dir),
+        # Of all addresses of this machine, not of the pod's alone.
+        "FAIRLEAD_METRICS_PORT": "0",
+    }
+    return Local(texts={"0.0.0.0": "127.0.0.1", **PORTS}, environment=own)
 
 
 @pytest.fixture
@@ -36,13 +59,7 @@ def cluster(tmp_path: Path) -> Iterator[tuple[KubeCluster, Simulation]]:
     with standin_cluster(tmp_path) as opened:
         assert opened.server is not None
         with simulated(opened.server) as simulation:
-            own = {
-                # Made once for all tests, and not in the pod's own volume.
-                "FAIRLEAD_CACHE_DIR": str(EngineSettings().cache_dir),
-                # Of all addresses of this machine, not of the pod's alone.
-                "FAIRLEAD_METRICS_PORT": "0",
-            }
-            simulation.script.play(Local(environment=own), model="tiny-chat")
+            simulation.script.play(local_pod(), model="tiny-chat")
             data = {"token": base64.b64encode(TOKEN.encode()).decode()}
             secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "fairlead-internal-token"}}
             opened.apply({**secret, "data": data})
@@ -66,6 +83,24 @@ def operator(cluster: tuple[KubeCluster, Simulation], tmp_path: Path) -> Iterato
         assert process.wait(30) == 0
 
 
+def forwarded(cluster: KubeCluster) -> Forwarding:
+    """The address of the Model's pod, once it has one."""
+    cluster.wait_until(
+        "apps/v1/deployments", "tiny-chat", lambda found: bool(found and found.get("status", {}).get("replicas"))
+    )
+    (name,) = [pod["metadata"]["name"] for pod in cluster.list("v1/pods", "fairlead.dev/model=tiny-chat")]
+    pod = cluster.wait_until("v1/pods", name, lambda found: bool(found and found["status"].get("podIP")))
+    assert pod is not None
+    address = pod["status"]["podIP"]
+    return Forwarding({(address, int(there)): ("127.0.0.1", int(here)) for there, here in PORTS.items()})
+
+
+def reason(model: Manifest | None, kind: str) -> str:
+    """The reason of a condition of a Model."""
+    conditions = (model or {}).get("status", {}).get("conditions", ())
+    return next((one["reason"] for one in conditions if one["type"] == kind), "")
+
+
 def kubectl(cluster: KubeCluster, *words: str, seconds: float = 30) -> str:
     done = cluster.kubectl(*words, seconds=seconds)
     assert done.returncode == 0, done.stderr
@@ -75,11 +110,16 @@ def kubectl(cluster: KubeCluster, *words: str, seconds: float = 30) -> str:
 @pytest.mark.usefixtures("operator")
 def test_a_model_that_is_applied_ends_in_tokens(cluster: tuple[KubeCluster, Simulation], tmp_path: Path) -> None:
     kube, _ = cluster
-    with Command(
+    with ExitStack() as stack, Command(
         "gateway", "--from-cluster", "--kubeconfig", str(kube.kubeconfig), "--port", "0",
         environment={"FAIRLEAD_INTERNAL_TOKEN": TOKEN},
     ) as gateway:  # fmt: skip
         kubectl(kube, "apply", "-f", str(MODEL))
+        stack.enter_context(forwarded(kube))
+        told = kube.wait_until(
+            MODELS, "tiny-chat", lambda found: reason(found, "WorkloadReady") == "Loading", seconds=120
+        )
+        assert told is not None
         kubectl(kube, "wait", "model/tiny-chat", "--for=condition=Ready", "--timeout=300s", seconds=310)
         shown = kubectl(kube, "get", "mdl")
         assert re.search(r"^tiny-chat +True +Ready +1 +1 +Serving +tiny://chat ", shown, re.MULTILINE), shown
