@@ -22,12 +22,13 @@ from typing import Any
 
 from fairlead_serve.engine.failures import explain_log
 from fairlead_serve.engine.fetcher import EngineFiles
-from fairlead_serve.errors import EngineStartError
+from fairlead_serve.errors import ConfigurationError, EngineStartError
 from fairlead_serve.internal import engine_path
 
 # A stream outlives a reload of HAProxy (which every change of replicas causes) by this much at most.
 _HARD_STOP_MARGIN_S = 30
 _OBJECT_STORE_BYTES = 80 * 1024 * 1024
+_HOSTS = ("127.0.0.1", "0.0.0.0")  # noqa: S104 - only where a person asks for it
 # A load may wait for a long step of the engine; what takes longer is asked again.
 _HOLD_SECONDS = 120.0
 # Sockets live below the temporary directory and their paths must stay under 108 bytes (unix(7)).
@@ -56,10 +57,15 @@ class Ports:
     def pick(cls, *, host: str | None = None, serve: int | None = None, metrics: int | None = None) -> "Ports":
         """`host` and `serve`: where the engines answer; by default on loopback, on any free port.
 
+        Raises ConfigurationError for another address: Ray's proxy looks for its replicas on loopback and nowhere else.
+
         `metrics`: the port of Ray's exporter, which answers on all addresses; by default any free one.
         """
         node = own_loopback_address()
         host = host or "127.0.0.1"
+        if host not in _HOSTS:
+            message = f"engines cannot listen on {host} alone; give --host 127.0.0.1, or 0.0.0.0 for all addresses"
+            raise ConfigurationError(message)
         # All are held until all are known, or the system would hand out the same one twice.
         with ExitStack() as stack:
             picked = [free_port(stack, "") for _ in range(4)]

@@ -3,7 +3,10 @@
 import ipaddress
 from pathlib import Path
 
+import pytest
+
 from fairlead_serve.engine.cluster import EngineState, LocalCluster, Ports, environment, own_loopback_address
+from fairlead_serve.errors import ConfigurationError
 
 HAPROXY_PATH_LIMIT = 97
 NODE_ID = "0" * 56
@@ -24,6 +27,12 @@ def test_engines_answer_on_loopback_unless_told_otherwise() -> None:
     given = Ports.pick(host="0.0.0.0", serve=8100)
     assert (given.host, given.serve) == ("0.0.0.0", 8100)
     assert ipaddress.ip_address(own_loopback_address()).is_loopback
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "127.0.0.2", "::1"])
+def test_an_address_on_which_rays_proxy_would_find_no_replica_is_refused(host: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"give --host 127\.0\.0\.1, or 0\.0\.0\.0 for all"):
+        Ports.pick(host=host)
 
 
 def test_haproxys_sockets_have_paths_short_enough_for_it(tmp_path: Path) -> None:
