@@ -20,7 +20,6 @@ from tests.kube.server import KubeServer
 
 MANAGER = "fairlead-tests"
 SECONDS = 20.0
-_KUBECTL = shutil.which("kubectl")
 _APPLY = "application/apply-patch+yaml"
 _MERGE = "application/merge-patch+json"
 
@@ -32,6 +31,11 @@ class ApiError(Exception):
         super().__init__(f"{code} {status.get('reason', '')}: {status.get('message', '')}")
         self.code = code
         self.status = status
+
+
+def kubectl_command() -> str:
+    """Where the real kubectl is. Skips the test where there is none."""
+    return shutil.which("kubectl") or pytest.skip("there is no kubectl on this machine")
 
 
 class KubeCluster:
@@ -108,11 +112,9 @@ class KubeCluster:
 
     def kubectl(self, *arguments: str, text: str = "", seconds: float = SECONDS) -> subprocess.CompletedProcess[str]:
         """Run the real kubectl in this namespace with `text` as its input. Skips the test where there is none."""
-        if _KUBECTL is None:
-            pytest.skip("there is no kubectl on this machine")
         cache = self.kubeconfig.parent / "kubectl-cache"
         return subprocess.run(
-            [_KUBECTL, "--cache-dir", str(cache), *arguments],
+            [kubectl_command(), "--cache-dir", str(cache), *arguments],
             input=text,
             capture_output=True,
             text=True,

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from tests.kube.cluster import KubeCluster
+from tests.kube.cluster import KubeCluster, kubectl_command
 from tests.kube.samples import deployment
 from tests.operator.samples import model
 
@@ -179,7 +179,7 @@ def test_edit_writes_what_the_editor_left(cluster: KubeCluster, monkeypatch: pyt
 
 def test_a_watch_prints_every_change_as_a_row(cluster: KubeCluster) -> None:
     cluster.create(model())
-    words = ["kubectl", "get", "mdl", "-w", "--request-timeout=20s"]
+    words = [kubectl_command(), "get", "mdl", "-w", "--request-timeout=20s"]
     environment = {**os.environ, "KUBECONFIG": str(cluster.kubeconfig)}
     with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True) as watching:
         assert watching.stdout is not None

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from tests.kube.cluster import kubectl_command
 from tests.kube.samples import deployment
 
 KUBECONFIG = "kubeconfig"
@@ -35,7 +36,13 @@ def test_kubectl_finds_a_cluster_in_which_pods_become_ready(
     def kubectl(*words: str, text: str = "") -> str:
         environment = {**os.environ, "KUBECONFIG": str(tmp_path / KUBECONFIG)}
         done = subprocess.run(
-            ["kubectl", *words], env=environment, input=text, capture_output=True, text=True, timeout=30, check=False
+            [kubectl_command(), *words],
+            env=environment,
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout

@@ -178,6 +178,17 @@ def test_nothing_is_written_when_nothing_has_changed(world: World, standin: Kube
     assert not {name for name in written if name[:2] in ("m0", "m1", "m2", "m3", "m4")}
 
 
+def test_many_models_at_once_all_get_their_workload(world: World) -> None:
+    names = [f"m{number}" for number in range(60)]
+    with world.operator():
+        for name in names:
+            world.model(name)
+        for name in names:
+            world.wait_started(name)
+        assert len(world.cluster.list(DEPLOYMENTS)) == len(names)
+        assert len(world.cluster.list("apps/v1/controllerrevisions")) == len(names)
+
+
 def test_a_new_operator_writes_nothing_where_all_is_well(world: World, standin: KubeServer) -> None:
     world.model()
     with world.operator():

@@ -33,7 +33,7 @@ def settled(world: World, count: int = 1) -> Manifest:
 
     def holds(status: Manifest) -> bool:
         complete = condition(status, "Progressing")["reason"] == "RolloutComplete"
-        return complete and status["readyReplicas"] == count == status["desiredReplicas"]
+        return bool(complete and status["readyReplicas"] == count == status["desiredReplicas"])
 
     return world.wait(holds)
 
