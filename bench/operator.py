@@ -50,7 +50,8 @@ class OperatorResult:
     """Seconds from the apply of a Model to its Deployment (median, 99th percentile), and what it took.
 
     `cpu_ms`: of the operator, for each Model; `rest_requests`: to the API server in `_REST_SECONDS` in which nothing
-    happens; `memory_mb`: resident, with all Models there; `render_ms`: one Model's manifests.
+    happens; `memory_mb`, `own_memory_mb`: resident with all Models there, and what of it is no file's;
+    `render_ms`: one Model's manifests.
     """
 
     models: int
@@ -59,6 +60,7 @@ class OperatorResult:
     cpu_ms: float
     rest_requests: float
     memory_mb: float
+    own_memory_mb: float
     render_ms: float
 
     def figures(self) -> dict[str, float]:
@@ -70,6 +72,7 @@ class OperatorResult:
             "operator_cpu_ms_per_model": self.cpu_ms,
             "operator_rest_requests": self.rest_requests,
             "operator_memory_mb": self.memory_mb,
+            "operator_own_memory_mb": self.own_memory_mb,
             "operator_render_ms": self.render_ms,
         }
 
@@ -123,6 +126,7 @@ def _measure(
         cpu_ms=1000 * cpu / models,
         rest_requests=_requests(url) - before,
         memory_mb=psutil.Process(pid).memory_info().rss / 1e6,
+        own_memory_mb=psutil.Process(pid).memory_full_info().uss / 1e6,
         render_ms=render_ms,
     )
 

@@ -63,6 +63,7 @@ def operator_table(figures: Figures) -> str:
         ["CPU ms a Model, until nothing is left to do", _shown(figures["operator_cpu_ms_per_model"]), ""],
         ["requests at rest, 20 s", _shown(figures["operator_rest_requests"]), "0"],
         ["memory, MB", _shown(figures["operator_memory_mb"]), "< 150"],
+        ["  of it the process's own", _shown(figures["operator_own_memory_mb"]), ""],
         ["render of a Model, ms", _shown(figures["operator_render_ms"]), "< 5"],
     ]
     return align(rows)

@@ -31,9 +31,11 @@ class _Rendered:
 class Renderer:
     """Renders Models with one chart and one installation's settings. May be shared between threads."""
 
-    def __init__(self, chart: Chart, settings: OperatorSettings) -> None:
+    def __init__(self, chart: Chart, settings: OperatorSettings, *, remembered: int = _REMEMBERED) -> None:
+        """`remembered`: the most Models whose rendering is kept."""
         self._chart = chart
         self._settings = settings
+        self._most = remembered
         self._last: OrderedDict[tuple[str, int], _Rendered | Problem] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -58,7 +60,7 @@ class Renderer:
         made = self._render(model, metadata["namespace"])
         with self._lock:
             self._last[key] = made
-            while len(self._last) > _REMEMBERED:
+            while len(self._last) > self._most:
                 self._last.popitem(last=False)
         return made
 
