@@ -59,10 +59,10 @@ class Api:
         path = path_of(kind, namespace, name, subresource)
         return _object(self._write("update", kind, path, manifest), kind)
 
-    def apply(self, manifest: Manifest, *, dry_run: bool) -> Manifest:
-        """Own the fields of `manifest`, whoever had them before."""
+    def apply(self, manifest: Manifest, *, dry_run: bool, manager: str = FIELD_MANAGER) -> Manifest:
+        """Own the fields of `manifest` in the name of `manager`, whoever had them before."""
         kind, namespace, name = _place(manifest)
-        query = {"force": "true", **({"dryRun": "All"} if dry_run else {})}
+        query = {"force": "true", "fieldManager": manager, **({"dryRun": "All"} if dry_run else {})}
         path = path_of(kind, namespace, name)
         return _object(self._write("apply", kind, path, manifest, query), kind)
 
@@ -137,6 +137,9 @@ def _error(answer: Answer, kind: Kind) -> ClusterError:
             return Refused(f"{kind.name} of {kind.api_version}: {sentence}")
         case 409:
             return Conflict(sentence)
+        case 500 if sentence.startswith("failed to create typed patch object"):
+            # A field that the kind does not have: the API server takes it for a fault of its own.
+            return Refused(sentence)
         case status if status == 429 or status >= 500:
             return Away(sentence)
         case _:

@@ -33,7 +33,7 @@ class Caches:
         """`on_wish` is called instead when what a Model asks for has changed, which somebody waits for."""
         self._on_change = on_change
         self._on_wish = on_wish or on_change
-        self._falling_back: set[Key] = set()
+        self._falling_back: dict[Key, frozenset[str]] = {}
 
         def follow(
             kind: Kind, on_change: OnChange, index: Callable[[Manifest], str] = by_model, **selectors: str
@@ -101,9 +101,9 @@ class Caches:
         """Every object and pod with the label of the Model, whoever made it."""
         return [child for followed in self._children.values() for child in followed.by_index(key.namespace, str(key))]
 
-    def warnings(self, key: Key) -> list[Manifest]:
-        """Events of Kubernetes about what is amiss with the Model's objects and pods, newest last."""
-        subjects = [f"{key.namespace}/{one['kind']}/{one['metadata']['name']}" for one in self.children(key)]
+    def warnings(self, key: Key, about: Sequence[Manifest]) -> list[Manifest]:
+        """Events of Kubernetes about what is amiss with some objects of the Model, newest last."""
+        subjects = [f"{key.namespace}/{one['kind']}/{one['metadata']['name']}" for one in about]
         found = (
             followed.by_index(key.namespace, subject)
             for subject in subjects
@@ -123,14 +123,18 @@ class Caches:
         if manifest is None:
             return
         key = Key(manifest["metadata"]["namespace"], manifest["metadata"]["name"])
-        self._falling_back.discard(key)
+        self._falling_back.pop(key, None)
         if new is not None and new["spec"].get("fallback"):
-            self._falling_back.add(key)
-        (self._on_wish if _asks_anew(old, new) else self._on_change)(key)
+            self._falling_back[key] = frozenset(new["spec"]["fallback"])
+        # A status is ours to write: to look again after each would be to look for ever while it tells of bytes.
+        if _asks_anew(old, new):
+            self._on_wish(key)
+        elif new is None:
+            self._on_change(key)
         if old is None or new is None:
-            # It may be what others fall back to.
-            for other in tuple(self._falling_back):
-                self._on_change(other)
+            for other, names in tuple(self._falling_back.items()):
+                if other.namespace == key.namespace and key.name in names:
+                    self._on_change(other)
 
     def _child_changed(self, old: Manifest | None, new: Manifest | None) -> None:
         for key in {key_of(manifest) for manifest in (old, new) if manifest is not None}:
@@ -175,7 +179,8 @@ def _asks_anew(old: Manifest | None, new: Manifest | None) -> bool:
     """Whether a Model is new, or what it asks for has changed."""
     if old is None or new is None:
         return new is not None
-    return bool(old["metadata"].get("generation") != new["metadata"].get("generation"))
+    fields = ("generation", "annotations", "labels", "deletionTimestamp")
+    return any(old["metadata"].get(field) != new["metadata"].get(field) for field in fields)
 
 
 def _subject(event: Manifest) -> str:

@@ -3,19 +3,21 @@
 Every method may be called by several threads, and those that ask the API server raise ClusterError.
 """
 
+import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
-from fairlead_operator.api import Api
+from fairlead_operator.api import FIELD_MANAGER, Api
 from fairlead_operator.caches import Caches
-from fairlead_operator.errors import Conflict, NotAllowed
+from fairlead_operator.errors import ClusterError, Conflict, NotAllowed
 from fairlead_operator.kinds import NODE, POD, SECRET, Key, Kind, kind_of
 from fairlead_operator.recorder import Recorder
 from fairlead_serve.api_server import Manifest
 
 __all__ = ["Cluster", "Key"]
 
+_logger = logging.getLogger(__name__)
 # As long as a list of all nodes and pods is good for: many Models may ask for it at once.
 _SURVEY_SECONDS = 5.0
 # From the API server's own cache, and without the pods that hold nothing any more.
@@ -55,20 +57,21 @@ class Cluster:
         """Every object and pod with the label of the Model, whoever made it."""
         return self._caches.children(key)
 
-    def warnings(self, key: Key) -> list[Manifest]:
-        """Events of Kubernetes about those that are not of type Normal, newest last."""
-        return self._caches.warnings(key)
+    def warnings(self, key: Key, about: Sequence[Manifest]) -> list[Manifest]:
+        """Events of Kubernetes about what is amiss with some objects of the Model, newest last."""
+        return self._caches.warnings(key, about)
 
     def read(self, api_version: str, kind: str, namespace: str, name: str) -> Manifest | None:
         """An object as it is now; None where there is none. `namespace` is empty for those of the whole cluster."""
         return self._api.get(Kind(api_version, kind), namespace, name)
 
-    def apply(self, manifest: Manifest, *, dry_run: bool = False) -> Manifest:
+    def apply(self, manifest: Manifest, *, dry_run: bool = False, manager: str = FIELD_MANAGER) -> Manifest:
         """Own the fields of `manifest`, whoever had them before, and give up those that were applied and are not in it.
 
-        Returns the object as it is then; with `dry_run`, as it would be.
+        `manager`: in whose name; what two of them own stays as long as one does. Returns the object as it is then;
+        with `dry_run`, as it would be.
         """
-        written = self._api.apply(manifest, dry_run=dry_run)
+        written = self._api.apply(manifest, dry_run=dry_run, manager=manager)
         if not dry_run:
             self._caches.wrote(written)
         return written
@@ -105,19 +108,26 @@ class Cluster:
         return secret is not None and (not key or key in (secret.get("data") or {}))
 
     def nodes_and_pods(self) -> Survey | None:
-        """Every node and every pod that has not ended, at most some seconds old; None where that is not allowed."""
+        """Every node and every pod that has not ended, some seconds old; None where that cannot be had.
+
+        It is told beside the scheduler's own words, and nothing has to wait for it.
+        """
         with self._survey_lock:
             now = self._clock()
             if self._survey is None or now - self._survey[0] > _SURVEY_SECONDS:
-                self._survey = now, self._look_around()
+                before = self._survey[1] if self._survey else None
+                self._survey = now, self._look_around(before)
             return self._survey[1]
 
     def record(self, model: Manifest, *, type: str, reason: str, message: str) -> None:  # noqa: A002 - Kubernetes' word
         """Write an Event about `model`, or count it in the one there is. Never fails."""
         self._recorder.record(model, type=type, reason=reason, message=message)
 
-    def _look_around(self) -> Survey | None:
+    def _look_around(self, before: Survey | None) -> Survey | None:
         try:
             return self._api.list(NODE, _ANY_VERSION), self._api.list(POD, _RUNNING)
         except NotAllowed:
             return None
+        except ClusterError as error:
+            _logger.warning("how many devices are free is not known now: %s", error)
+            return before

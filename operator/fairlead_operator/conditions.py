@@ -29,6 +29,7 @@ class SpecReason(StrEnum):
     RENDER_FAILED = "RenderFailed"
     KUBERAY_NOT_FOUND = "KubeRayNotFound"
     NAME_CONFLICT = "NameConflict"
+    CACHE_IMMUTABLE = "CacheImmutable"
     REFUSED = "Refused"
 
 

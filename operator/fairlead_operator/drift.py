@@ -15,12 +15,12 @@ _KEYS: Mapping[str, tuple[str, ...]] = {
     "containers": ("name",),
     "initContainers": ("name",),
     "env": ("name",),
-    "ports": ("name", "port", "containerPort", "protocol"),
     "volumes": ("name",),
     "volumeMounts": ("mountPath",),
     "imagePullSecrets": ("name",),
     "ownerReferences": ("uid",),
 }
+_PORT = ("name", "port", "containerPort", "protocol")
 _QUANTITIES = frozenset({"limits", "requests"})
 
 
@@ -46,7 +46,7 @@ def _in_mapping(applied: Mapping[str, Any], found: Mapping[str, Any], path: str)
 
 
 def _in_list(applied: Sequence[Any], found: Sequence[Any], path: str) -> Iterator[str]:
-    keys = _KEYS.get(path.rpartition(".")[2], ())
+    keys = _KEYS.get(path.rpartition(".")[2], ()) or (_PORT if _is_port_list(path) else ())
     if keys and all(isinstance(item, Mapping) for item in (*applied, *found)):
         for item in applied:
             # A key that was not given was not applied: the server knows its default.
@@ -62,6 +62,11 @@ def _in_list(applied: Sequence[Any], found: Sequence[Any], path: str) -> Iterato
     else:
         for index, (item, other) in enumerate(zip(applied, found, strict=True)):
             yield from differences(item, other, f"{path}[{index}]")
+
+
+def _is_port_list(path: str) -> bool:
+    """Whether `path` is the ports of a container or of a Service; those of a NetworkPolicy belong together."""
+    return path == "spec.ports" or (path.endswith(".ports") and "ontainers[" in path)
 
 
 def _is_empty(value: Any) -> bool:

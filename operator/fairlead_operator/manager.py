@@ -145,7 +145,8 @@ class Manager:
         else:
             self._complaints.none(key)
             self._queue.forget(key)
-            self._queue.add_after(key, self._resync_seconds if after is None else after)
+            if after is not None or self._caches.model(key) is not None:
+                self._queue.add_after(key, self._resync_seconds if after is None else after)
         self._metrics.reconciled(result, self._clock() - began)
 
     def _retry(self, key: Key) -> float:

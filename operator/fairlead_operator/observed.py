@@ -23,6 +23,17 @@ class Problem:
 
 
 @dataclass(frozen=True)
+class Rewritten:
+    """Places at which an object reads otherwise right after it was applied: an admission webhook's doing.
+
+    `applied` is the hash of what was applied; of anything else it says nothing.
+    """
+
+    applied: str
+    places: frozenset[str]
+
+
+@dataclass(frozen=True)
 class Wanted:
     """What a Model asks for: the objects rendered for it, not yet with an owner, and the revision of its engines.
 
@@ -41,7 +52,8 @@ class Observed:
 
     `model` is the object in the cluster and `children` the objects that bear its label, pods and RayClusters included.
     `strangers` bear the name of a wanted object and not its label. `failures` are those of the engines' pods, `engines`
-    what the engines say of themselves, by the name of their pod.
+    what the engines say of themselves, by the name of their pod. `rewritten`: what the API server made of what was
+    applied, by the uid of the object.
     """
 
     model: Manifest
@@ -51,6 +63,7 @@ class Observed:
     failures: Sequence[PodFailure] = ()
     engines: Mapping[str, EngineStatus] = field(default_factory=dict)
     problems: Sequence[Problem] = ()
+    rewritten: Mapping[str, Rewritten] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

@@ -67,10 +67,11 @@ def live_form(model: Model, namespace: str) -> Manifest:
     """A Model of a file as the API server would have it."""
     document = model.model_dump(mode="json", by_alias=True, exclude_unset=True)
     document.pop("status", None)
+    where = document["metadata"].get("namespace") or namespace
     document["metadata"] |= {
-        "namespace": document["metadata"].get("namespace") or namespace,
+        "namespace": where,
         # Stands for that of a Model which is not in the cluster yet.
-        "uid": str(uuid.uuid5(uuid.NAMESPACE_URL, model.name)),
+        "uid": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{where}/{model.name}")),
         "generation": 0,
     }
     return document

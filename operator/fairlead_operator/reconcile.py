@@ -12,22 +12,26 @@ from datetime import datetime
 from fairlead_operator.capacity import Capacity, device_of, free_gpus
 from fairlead_operator.cluster import Cluster, Key
 from fairlead_operator.conditions import SpecReason, WorkloadReason
+from fairlead_operator.drift import differences
 from fairlead_operator.engines import Engines, EngineStatus
 from fairlead_operator.errors import ClusterError, NotAllowed, Refused
 from fairlead_operator.metrics import Metrics
-from fairlead_operator.observed import Observed, Problem, Wanted
-from fairlead_operator.ownership import identity, is_owned
-from fairlead_operator.plan import Plan, make_plan
+from fairlead_operator.observed import Observed, Problem, Rewritten, Wanted
+from fairlead_operator.ownership import applied_hash, identity, is_owned
+from fairlead_operator.plan import SCALING_MANAGER, Plan, make_plan
 from fairlead_operator.pods import engine_verdict, failure, is_ready, missing_secret
 from fairlead_operator.references import SecretReference, secrets_of
 from fairlead_operator.render import Manifest
 from fairlead_operator.renderer import Renderer
 from fairlead_operator.status import Links, status_of, transitions
+from fairlead_operator.token_secret import TokenSecret
+from fairlead_operator.words import quoted
 from fairlead_operator.workload import application_failure, engine_pods
 
 _log = logging.getLogger(__name__)
 
-# Pods asked in one reconcile: each may take over a second not to answer.
+# Pods asked in one reconcile: each may take over a second not to answer, and a few tell how far the others are.
+_MOST_LOADING = 2
 _MOST_ENGINES = 8
 
 Clock = Callable[[], datetime]
@@ -48,6 +52,8 @@ class Waits:
 
 
 DEFAULT_WAITS = Waits()
+# What an engine can do without, or has already: refused, it holds up nothing else.
+_BESIDE = frozenset({"PersistentVolumeClaim", "NetworkPolicy", "PodDisruptionBudget", "PodMonitor", "Service"})
 # Problems that end without a change of anything that is followed.
 _FROM_OUTSIDE = frozenset({SpecReason.SECRET_NOT_FOUND, SpecReason.NAME_CONFLICT, SpecReason.KUBERAY_NOT_FOUND})
 
@@ -56,8 +62,7 @@ _FROM_OUTSIDE = frozenset({SpecReason.SECRET_NOT_FOUND, SpecReason.NAME_CONFLICT
 class Reconciler:
     """Reconciles the Models of one cluster. May be shared between threads, one Model at a time in each.
 
-    `platform_namespace` has the internal token's Secret, which other namespaces of Models are given, too, where
-    `token_secret` says how.
+    `token_secret` says what the internal token's Secret is, which every namespace of Models is given.
     """
 
     cluster: Cluster
@@ -66,8 +71,11 @@ class Reconciler:
     links: Links
     metrics: Metrics
     clock: Clock
-    token_secret: Callable[[str], Manifest | None] = field(default=lambda _namespace: None)
+    token_secret: TokenSecret
     waits: Waits = DEFAULT_WAITS
+    # What only this process has seen: which namespaces have the token, and what webhooks make of objects.
+    _given: set[str] = field(default_factory=set, init=False)
+    _rewritten: dict[str, Rewritten] = field(default_factory=dict, init=False)
 
     def reconcile(self, key: Key) -> float | None:
         """Seconds after which to look again; None when only a change makes that worth while. Raises ClusterError."""
@@ -83,12 +91,14 @@ class Reconciler:
             plan = self._plan(asked, seen, now)
         except NotAllowed as error:
             failed: ClusterError | None = error
-            seen = Observed(model, self.cluster.children(key), problems=[Problem(SpecReason.REFUSED, str(error))])
+            seen = Observed(
+                model, self.cluster.children(key), problems=[Problem(SpecReason.REFUSED, quoted(str(error), 1024))]
+            )
             plan = make_plan(None, seen, now=now)
         else:
             failed = self._execute(key, plan)
             if failed is not None:
-                plan = replace(plan, problems=(Problem(SpecReason.REFUSED, str(failed)), *plan.problems))
+                plan = replace(plan, problems=(Problem(SpecReason.REFUSED, quoted(str(failed), 1024)), *plan.problems))
             seen = self._load_adapters(asked, seen)
         self._say(model, status_of(asked, seen, plan, self.links, now=now))
         if failed is not None:
@@ -109,7 +119,7 @@ class Reconciler:
 
     def _observe(self, key: Key, model: Manifest, wanted: Wanted | Problem, now: datetime) -> Observed:
         children = self.cluster.children(key)
-        warnings = self.cluster.warnings(key)
+        warnings = self.cluster.warnings(key, children)
         pods = engine_pods([child for child in children if child["kind"] == "Pod"])
         capacity = self._capacity(pods)
         # Of those that are over, too: the last failure is told after its pod was replaced.
@@ -117,15 +127,16 @@ class Reconciler:
         failures = [failure(pod, warnings, now=now, capacity=capacity) for pod in every_pod]
         failures += [application_failure(child) for child in children if child["kind"] == "RayService"]
         problems = [wanted] if isinstance(wanted, Problem) else list(self._problems(key, wanted))
-        problems += _problems_of(pods, warnings, now)
+        problems += self._problems_of(key, pods, warnings, now)
         return Observed(
             model=model,
             children=children,
             strangers=list(self._strangers(model, wanted, children)) if isinstance(wanted, Wanted) else (),
             warnings=warnings,
             failures=[one for one in failures if one is not None],
-            engines=self._ask(pods, asks_all=isinstance(wanted, Wanted) and bool(wanted.adapters)),
+            engines=self._ask(pods, wanted) if isinstance(wanted, Wanted) else {},
             problems=problems,
+            rewritten=self._rewritten,
         )
 
     def _strangers(self, model: Manifest, wanted: Wanted, children: Sequence[Manifest]) -> Iterator[Manifest]:
@@ -149,6 +160,25 @@ class Reconciler:
         if wanted.model.spec.upstream is not None:
             yield from self._missing_secrets(secrets_of(wanted.model), key.namespace)
 
+    def _problems_of(
+        self, key: Key, pods: Sequence[Manifest], warnings: Sequence[Manifest], now: datetime
+    ) -> Iterator[Problem]:
+        """What only shows once a pod was started."""
+        for pod in pods:
+            reason, said = engine_verdict(pod) or ("", "")
+            if reason == SpecReason.UNKNOWN_ARGUMENT:
+                yield Problem(SpecReason.UNKNOWN_ARGUMENT, said, blocks=False)
+            missing = missing_secret(pod, warnings, now=now)
+            if missing is None:
+                continue
+            name, secret_key = missing
+            if name == self.token_secret.place.name:
+                self._given.discard(key.namespace)
+                self._give_token(key.namespace)
+            what = f"the Secret {name}" + (f" has no key {secret_key}" if secret_key else " is not in this namespace")
+            message = f"{what}, and pod {pod['metadata']['name']} waits for it; create it"
+            yield Problem(SpecReason.SECRET_NOT_FOUND, message, blocks=False)
+
     def _plan(self, wanted: Wanted | None, seen: Observed, now: datetime) -> Plan:
         """What to do; nothing, where pods would wait for Secrets that are not there."""
         plan = make_plan(wanted, seen, now=now)
@@ -158,15 +188,26 @@ class Reconciler:
         return replace(plan, apply=(), delete=(), sizes=(), problems=(*plan.problems, *missing))
 
     def _missing(self, wanted: Wanted | None, model: Manifest, plan: Plan) -> Iterator[Problem]:
-        """Secrets without which the pods that `plan` makes could not start."""
-        workloads = ("Deployment", "RayService")
-        if wanted is None or not any(manifest["kind"] in workloads for manifest in plan.apply):
+        """Secrets without which the pods of another revision could not start.
+
+        Nothing else waits for them: not to suspend, not to scale, not the way back.
+        """
+        rollout = plan.rollout
+        if wanted is None or rollout is None or not plan.apply or wanted.model.spec.suspend:
             return
-        namespace = model["metadata"]["namespace"]
-        given = self.token_secret(namespace)
-        if given is not None:
-            self.cluster.apply(given)
-        yield from self._missing_secrets(secrets_of(wanted.model), namespace)
+        if rollout.target.name == wanted.revision != plan.workload.revision:
+            namespace = model["metadata"]["namespace"]
+            self._give_token(namespace)
+            yield from self._missing_secrets(secrets_of(wanted.model), namespace)
+
+    def _give_token(self, namespace: str) -> None:
+        """See to it, once for each namespace, that engines find the internal token."""
+        if namespace in self._given:
+            return
+        there = self.cluster.read("v1", "Secret", namespace, self.token_secret.place.name)
+        if self.token_secret.is_missing(namespace, there):
+            self.cluster.apply(self.token_secret.manifest(namespace))
+        self._given.add(namespace)
 
     def _missing_secrets(self, references: Iterator[SecretReference], namespace: str) -> Iterator[Problem]:
         for reference in references:
@@ -184,10 +225,17 @@ class Reconciler:
         nodes, all_pods = everything
         return free_gpus(nodes, all_pods, device, waiting[0])
 
-    def _ask(self, pods: Sequence[Manifest], *, asks_all: bool) -> dict[str, EngineStatus]:
-        """What the engines say that are on their way; and all of them, where adapters are wanted."""
+    def _ask(self, pods: Sequence[Manifest], wanted: Wanted) -> dict[str, EngineStatus]:
+        """What the engines say that are on their way; and all of them, where there may be adapters.
+
+        The pods of Ray clusters have no such port.
+        """
+        spec = wanted.model.spec
+        if spec.cluster != "Standalone":
+            return {}
         running = [pod for pod in pods if pod.get("status", {}).get("phase") == "Running"]
-        asked = [pod for pod in running if asks_all or not is_ready(pod)][:_MOST_ENGINES]
+        loading = [pod for pod in running if not is_ready(pod)]
+        asked = running[:_MOST_ENGINES] if spec.lora is not None else loading[:_MOST_LOADING]
         told = {pod["metadata"]["name"]: self.engines.status(pod) for pod in asked}
         return {name: status for name, status in told.items() if status is not None}
 
@@ -195,15 +243,23 @@ class Reconciler:
 
     def _execute(self, key: Key, plan: Plan) -> ClusterError | None:
         """Do what is planned. What the API server refuses for good is returned, to be said in the status."""
+        for manifest in plan.handed_over:
+            self.cluster.apply(manifest, manager=SCALING_MANAGER)
+        refused: list[ClusterError] = []
+        for manifest in plan.apply:
+            try:
+                self._apply(manifest)
+            except (Refused, NotAllowed) as error:
+                refused.append(error)
+                if manifest["kind"] not in _BESIDE:
+                    return refused[0]
         try:
-            for manifest in plan.apply:
-                self.cluster.apply(manifest)
             for manifest in plan.delete:
                 self.cluster.delete(manifest)
             for size in plan.sizes:
                 self.cluster.resize(size.target, size.spec)
         except (Refused, NotAllowed) as error:
-            return error
+            refused.append(error)
         for place in plan.drifted:
             self.metrics.drift_corrected(place.partition(" ")[0])
             _log.info("%s: %s was changed by somebody else; put back", key, place)
@@ -211,7 +267,16 @@ class Reconciler:
             made = ", ".join("/".join(identity(manifest)) for manifest in plan.apply)
             gone = ", ".join("/".join(identity(manifest)) for manifest in plan.delete)
             _log.info("%s: applied [%s], deleted [%s]", key, made, gone)
-        return None
+        return refused[0] if refused else None
+
+    def _apply(self, manifest: Manifest) -> None:
+        """Apply, and remember where the API server has made something else of it at once."""
+        written = self.cluster.apply(manifest)
+        uid, places = written["metadata"].get("uid", ""), frozenset(differences(manifest, written))
+        if places:
+            self._rewritten[uid] = Rewritten(applied_hash(manifest), places)
+        else:
+            self._rewritten.pop(uid, None)
 
     def _load_adapters(self, wanted: Wanted | None, seen: Observed) -> Observed:
         """Tell every engine that answers which adapters it should have."""
@@ -249,17 +314,3 @@ class Reconciler:
             states = {one["state"] for engine in seen.engines.values() for one in engine.adapters}
             waits.append(self.waits.loading if states & {"Pending", "Loading"} else self.waits.adapters)
         return min(waits, default=None)
-
-
-def _problems_of(pods: Sequence[Manifest], warnings: Sequence[Manifest], now: datetime) -> Iterator[Problem]:
-    """What only shows once a pod was started."""
-    for pod in pods:
-        reason, said = engine_verdict(pod) or ("", "")
-        if reason == SpecReason.UNKNOWN_ARGUMENT:
-            yield Problem(SpecReason.UNKNOWN_ARGUMENT, said, blocks=False)
-        missing = missing_secret(pod, warnings, now=now)
-        if missing is not None:
-            name, key = missing
-            what = f"the Secret {name}" + (f" has no key {key}" if key else " is not in this namespace")
-            message = f"{what}, and pod {pod['metadata']['name']} waits for it; create it"
-            yield Problem(SpecReason.SECRET_NOT_FOUND, message, blocks=False)

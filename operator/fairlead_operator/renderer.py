@@ -58,6 +58,9 @@ class Renderer:
                 self._last.move_to_end(key)
                 return self._last[key]
         made = self._render(model, metadata["namespace"])
+        if isinstance(made, Problem) and made.reason == SpecReason.RENDER_FAILED:
+            # A helm command that took too long may not do so again.
+            return made
         with self._lock:
             self._last[key] = made
             while len(self._last) > self._most:

@@ -145,8 +145,9 @@ def last_good(revisions: Iterable[Revision], *, but: str = "") -> Revision | Non
 
 def kept(revisions: Sequence[Revision], wanted: str) -> list[Revision]:
     """The revisions worth keeping: the one that is wanted, the last good one, and a few to look at."""
-    good = last_good(revisions)
-    must = {wanted, good.name if good else ""}
+    kinds = {revision.kind for revision in revisions}
+    good = [last_good(revision for revision in revisions if revision.kind == kind) for kind in kinds]
+    must = {wanted, *(revision.name for revision in good if revision)}
     others = sorted(
         (revision for revision in revisions if revision.name not in must), key=lambda one: one.number, reverse=True
     )

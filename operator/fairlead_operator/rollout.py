@@ -71,19 +71,22 @@ def decide(
     # What ran in a Deployment does not run in a RayService.
     good = last_good(revision for revision in others if revision.kind == current.kind)
     on_its_way = workload.revision == name
-    if not on_its_way and not current.outcome:
-        current = replace(current, attempt=policy.attempt, began=timestamp(now))
+    if not on_its_way and workload.revision and current.outcome == "Good":
+        # Come back to: it is the newest again, and whether it is still good has to be shown anew.
+        current = replace(current, number=max(revision.number for revision in known) + 1, outcome="", began="")
+    if not current.outcome:
+        current = _on_the_clock(current, workload, policy, now, on_its_way=on_its_way)
     if on_its_way and workload.complete and current.outcome != "Failed":
         # Without any engine nothing was shown.
         return _result(current.judged("Good") if workload.desired else current, others, "Complete")
-    if on_its_way and not current.outcome:
+    if on_its_way and not current.outcome and workload.desired:
         why = _verdict(current, workload, health, policy, now)
         if why and policy.rollback and good is not None:
             current = current.judged("Failed", why)
         elif why:
             return _result(current, others, "Failed", why)
     if current.outcome == "Failed":
-        return _failed(current, others, good, policy)
+        return _failed(current, others, good, policy, workload)
     # An engine that is lost, or one more that is wanted, is no update.
     is_there = on_its_way and current.outcome == "Good" and workload.updated
     return _result(current, others, "Complete" if is_there else "Running")
@@ -93,13 +96,28 @@ def _on_record(name: str, objects: Sequence[Manifest], known: Sequence[Revision]
     found = next((revision for revision in known if revision.name == name), None)
     if found is None:
         return first_attempt(name, objects, known)
-    if found.outcome == "Failed" and found.attempt != policy.attempt:
+    if found.outcome == "Failed" and policy.attempt not in ("", found.attempt):
         return found.judged("")
     return found
 
 
-def _failed(current: Revision, others: Sequence[Revision], good: Revision | None, policy: Policy) -> Rollout:
-    if not policy.rollback or good is None:
+def _on_the_clock(
+    current: Revision, workload: Workload, policy: Policy, now: datetime, *, on_its_way: bool
+) -> Revision:
+    """With the time since when it is tried; without, as long as no engine is wanted."""
+    if not on_its_way:
+        return replace(current, attempt=policy.attempt, began=timestamp(now))
+    if not workload.desired:
+        return replace(current, began="")
+    return current if current.began else replace(current, began=timestamp(now))
+
+
+def _failed(
+    current: Revision, others: Sequence[Revision], good: Revision | None, policy: Policy, workload: Workload
+) -> Rollout:
+    # Who no longer wants to go back has not asked for the failed engines in the place of good ones.
+    is_back = good is not None and workload.revision == good.name
+    if good is None or not (policy.rollback or is_back):
         return _result(current, others, "Failed", current.failure)
     rollout = _result(current, others, "RolledBack", current.failure)
     return replace(rollout, target=good)

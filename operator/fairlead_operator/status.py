@@ -27,6 +27,7 @@ from fairlead_operator.plan import Plan
 from fairlead_operator.pods import PodFailure, engine_verdict, is_over, is_ready, revision_of, worst
 from fairlead_operator.render import Manifest
 from fairlead_operator.revisions import RETRY, last_good
+from fairlead_operator.words import quoted
 from fairlead_operator.workload import Workload
 from fairlead_serve.model import ModelSpec
 
@@ -404,7 +405,7 @@ def _adapter(name: str, told: Sequence[Mapping[str, str]]) -> Manifest:
     states = [one["state"] for one in told]
     state = next((one for one in ("Failed", "Pending", "Loading", "Loaded") if one in states), "Pending")
     message = next((one.get("message", "") for one in told if one["state"] == state), "")
-    return {"name": name, "state": state, **({"message": message[:1024]} if message else {})}
+    return {"name": name, "state": state, **({"message": quoted(message, 1024)} if message else {})}
 
 
 def _failure_manifest(failure: PodFailure) -> Manifest:

@@ -16,10 +16,20 @@ class TokenSecret:
     home: str
     token: str
 
-    def __call__(self, namespace: str) -> Manifest | None:
-        """The Secret to apply in `namespace`; None where there is nothing to do, or no token to give."""
+    def is_missing(self, namespace: str, there: Manifest | None) -> bool:
+        """Whether the Secret is to be applied in `namespace`, where `there` is what has its name.
+
+        One that somebody else made is theirs: another platform's, or one's own.
+        """
         if namespace == self.home or not self.token:
-            return None
+            return False
+        if there is None:
+            return True
+        labels = there["metadata"].get("labels") or {}
+        return MANAGED_BY.items() <= labels.items() and there.get("data") != self.manifest(namespace)["data"]
+
+    def manifest(self, namespace: str) -> Manifest:
+        """The Secret for `namespace`."""
         return {
             "apiVersion": "v1",
             "kind": "Secret",

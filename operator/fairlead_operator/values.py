@@ -54,6 +54,11 @@ def chart_values(model: Model, settings: OperatorSettings) -> dict[str, Any]:
     }
 
 
+def progress_deadline(model: Model) -> int:
+    """Seconds without progress after which an update has failed: no fewer than an engine may take to start."""
+    return max(model.spec.rollout_strategy.progress_deadline_seconds, model.spec.startup_timeout_seconds)
+
+
 def engine_file(model: Model) -> str:
     """The Model file of one engine, as YAML. Two Models with the same file need no other engine."""
     spec = model.spec.model_dump(
@@ -120,7 +125,7 @@ def _size(model: Model) -> dict[str, Any]:
         "rollout": {
             "maxSurge": rollout.max_surge,
             "maxUnavailable": rollout.max_unavailable,
-            "progressDeadlineSeconds": rollout.progress_deadline_seconds,
+            "progressDeadlineSeconds": progress_deadline(model),
         },
     }
 

@@ -1,5 +1,7 @@
 """How far the engines of a Model are, whatever runs them: a Deployment or a RayService. Pure."""
 
+import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +14,8 @@ from fairlead_operator.render import Manifest
 from fairlead_operator.words import last_line
 
 HEAD = "head"
+PODS_LABEL = "fairlead.dev/pods"
+"""On a RayService and its clusters: the hash of the templates of their pods."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,9 @@ def workload_of(manifest: Manifest | None, pods: Sequence[Manifest], clusters: S
 def application_failure(service: Manifest) -> PodFailure | None:
     """What Ray Serve says of the application of a RayService that it gave up; of no pod in particular."""
     status = service.get("status") or {}
+    if status.get("observedGeneration", 0) < service["metadata"].get("generation", 0):
+        # Said of the configuration before.
+        return None
     for part in ("pendingServiceStatus", "activeServiceStatus"):
         applications = (status.get(part) or {}).get("applicationStatuses") or {}
         for application in applications.values():
@@ -62,6 +69,9 @@ def with_revision(manifest: Manifest, revision: str) -> Manifest:
     """
     metadata = manifest["metadata"]
     labels = {**metadata.get("labels", {}), REVISION_LABEL: revision}
+    if manifest["kind"] == "RayService":
+        # KubeRay hands it on to the clusters that it makes, whatever else becomes of them.
+        labels[PODS_LABEL] = _pods_hash(manifest)
     made = {**manifest, "metadata": {**metadata, "labels": labels}}
     if manifest["kind"] == "Deployment":
         spec = manifest["spec"]
@@ -76,7 +86,7 @@ def outdated_clusters(service: Manifest, clusters: Sequence[Manifest]) -> list[M
     """The RayClusters whose pods are not those of `service` (a rendered RayService) and that KubeRay leaves alone."""
     if service["spec"].get("upgradeStrategy", {}).get("type") != "None":
         return []
-    return [cluster for cluster in clusters if any(_other_pods(service, cluster)) and not is_leaving(cluster)]
+    return [cluster for cluster in clusters if _has_other_pods(service, cluster) and not is_leaving(cluster)]
 
 
 def engine_pods(pods: Sequence[Manifest]) -> list[Manifest]:
@@ -127,7 +137,7 @@ def _ray_service(manifest: Manifest, pods: Sequence[Manifest], clusters: Sequenc
         and _condition(status, "Ready").get("status") == "True"
         and _condition(status, "UpgradeInProgress").get("status") != "True"
         and all(state == "RUNNING" for state in _applications(status))
-        and not any(any(_other_pods(manifest, cluster)) for cluster in current)
+        and not any(_has_other_pods(manifest, cluster) for cluster in current)
     )
     return Workload(
         revision=(manifest["metadata"].get("labels") or {}).get(REVISION_LABEL, ""),
@@ -152,6 +162,17 @@ def _applications(status: Mapping[str, Any]) -> Iterator[str]:
     applications = (status.get("activeServiceStatus") or {}).get("applicationStatuses") or {}
     for application in applications.values():
         yield str(application.get("status", ""))
+
+
+def _has_other_pods(service: Manifest, cluster: Manifest) -> bool:
+    wanted, known = ((one["metadata"].get("labels") or {}).get(PODS_LABEL) for one in (service, cluster))
+    return known != wanted if known and wanted else any(_other_pods(service, cluster))
+
+
+def _pods_hash(service: Manifest) -> str:
+    wanted = service["spec"]["rayClusterConfig"]
+    templates = [group["template"] for group in (wanted["headGroupSpec"], *wanted["workerGroupSpecs"])]
+    return hashlib.sha256(json.dumps(templates, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _other_pods(service: Manifest, cluster: Manifest) -> Iterator[str]:

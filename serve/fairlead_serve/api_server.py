@@ -150,6 +150,8 @@ def connect(kubeconfig: Path | None) -> Client:
     try:
         if kubeconfig is None:
             load_incluster_config(client_configuration=configuration)
+            # Otherwise that of the environment, which leads out of the cluster; the API server is within.
+            configuration.proxy = None
         else:
             load_kube_config(config_file=str(kubeconfig), client_configuration=configuration)
     except ConfigException as error:

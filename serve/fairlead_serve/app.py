@@ -317,7 +317,7 @@ def backend_of(model: Model, engines_url: str, names: Mapping[str, str]) -> Back
     """
     secret = model.spec.upstream.api_key_secret_ref if model.spec.upstream is not None else None
     return BackendSettings(
-        **served_model(model, adapters=model.adapter_names).model_dump(),
+        **served_model(model).model_dump(),
         endpoints=(upstream_url(model) or engines_url + engine_path(model.name),),
         api_key_env=secret_variable(secret.name) if secret is not None else "",
         fallback=tuple(names[name] for name in model.spec.fallback if name in names),

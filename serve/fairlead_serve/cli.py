@@ -133,12 +133,11 @@ def engine(
 
     with _translated(events), _stopping_on_signals() as stopping, contextlib.ExitStack() as stack:
         from fairlead_serve.app import run_engines  # noqa: PLC0415
-        from fairlead_serve.engine.verdict import recorded  # noqa: PLC0415
+        from fairlead_serve.engine.verdict import recorded, secrets_of  # noqa: PLC0415
         from fairlead_serve.settings import SourceSettings, load_engine_settings  # noqa: PLC0415
 
         settings, sources = load_engine_settings(), SourceSettings()
-        secrets = [secret.get_secret_value() for secret in (settings.internal_token, sources.hf_token) if secret]
-        stack.enter_context(recorded(settings.termination_log, secrets=secrets))
+        stack.enter_context(recorded(settings.termination_log, secrets=secrets_of(settings, sources)))
         if events is not None:
             events.end_with_reader(stopping)
         run_engines(

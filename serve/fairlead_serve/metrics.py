@@ -39,9 +39,13 @@ class Followed(Protocol):
 
 
 class RequestMeter:
-    """Notes what happens to requests of one model. Its metrics are looked up once, not once a request."""
+    """Notes what happens to requests of one model. Its metrics are looked up once, not once a request.
+
+    `forgotten`: the model is no more. Requests that end after it would bring its series back.
+    """
 
     def __init__(self, metrics: "GatewayMetrics", model: str) -> None:
+        self.forgotten = False
         self._metrics = metrics
         self._model = model
         self._first_byte = metrics.first_byte.labels(model)
@@ -52,6 +56,8 @@ class RequestMeter:
         self._first_byte.observe(seconds)
 
     def done(self, status: int, seconds: float) -> None:
+        if self.forgotten:
+            return
         counter = self._by_status.get(status)
         if counter is None:
             counter = self._by_status[status] = self._metrics.requests.labels(self._model, str(status))
@@ -59,7 +65,12 @@ class RequestMeter:
         self._duration.observe(seconds)
 
     def retried(self, reason: str) -> None:
-        self._metrics.retries.labels(self._model, reason).inc()
+        if not self.forgotten:
+            self._metrics.retries.labels(self._model, reason).inc()
+
+    def fell_back(self, served_by: str) -> None:
+        if not self.forgotten:
+            self._metrics.fallbacks.labels(self._model, served_by).inc()
 
 
 class _LoadCollector(Collector):
@@ -126,7 +137,7 @@ class GatewayMetrics:
         )
         self.retries = Counter(
             "fairlead_retries",
-            "Attempts repeated before the first byte (lost: the backend may have seen it).",
+            "Attempts repeated before the first byte (lost: the backend may have seen it; not_loaded: an adapter).",
             ["model", "reason"],
             registry=self.registry,
         )
@@ -148,9 +159,11 @@ class GatewayMetrics:
 
     def forget(self, model: str) -> None:
         """Drop the series of a model that is no more. In a cluster names come and go all the time."""
-        self._meters.pop(model, None)
+        if (meter := self._meters.pop(model, None)) is not None:
+            meter.forgotten = True
         for metric in (self.requests, self.first_byte, self.duration, self.retries, self.fallbacks):
             metric.remove_by_labels({"model": model})
+        self.fallbacks.remove_by_labels({"served_by": model})
 
     def follow(self, cluster: Followed) -> None:
         """Tell of `cluster` too, which is asked at every scrape."""

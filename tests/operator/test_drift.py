@@ -19,8 +19,8 @@ SAME: list[tuple[str, Any, Any]] = [
     ("a variable of somebody else's", {"env": [{"name": "A"}]}, {"env": [{"name": "B"}, {"name": "A"}]}),
     (
         "a port without the protocol that is the default",
-        {"ports": [{"port": 80}]},
-        {"ports": [{"port": 80, "protocol": "TCP"}]},
+        {"spec": {"ports": [{"port": 80}]}},
+        {"spec": {"ports": [{"port": 80, "protocol": "TCP"}, {"port": 81}]}},
     ),
 ]
 DIFFERENT: list[tuple[Any, Any, list[str]]] = [
@@ -35,6 +35,11 @@ DIFFERENT: list[tuple[Any, Any, list[str]]] = [
     ({"args": ["a"]}, {"args": ["a", "b"]}, ["args"]),
     ({"tolerations": [{"key": "a"}]}, {"tolerations": [{"key": "a"}, {"key": "b"}]}, ["tolerations"]),
     ({"args": ["a", "b"]}, {"args": ["a", "c"]}, ["args[1]"]),
+    (
+        {"ingress": [{"ports": [{"port": "a"}]}]},
+        {"ingress": [{"ports": [{"port": "a"}, {"port": "b"}]}]},
+        ["ingress[0].ports"],
+    ),
 ]
 
 

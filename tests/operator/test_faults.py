@@ -1,5 +1,6 @@
 """What an operator must survive: a server that fails at any request, is away, or drops its watches; its own death."""
 
+import base64
 import contextlib
 import json
 import threading
@@ -21,12 +22,13 @@ from fairlead_operator.reconcile import Reconciler
 from fairlead_operator.recorder import Recorder
 from fairlead_operator.renderer import Renderer
 from fairlead_operator.status import Links
+from fairlead_operator.token_secret import TokenSecret
 from fairlead_serve.api_server import Answer, ApiServer, connect
 from tests.kube.cluster import SECONDS
 from tests.kube.resources import Manifest
 from tests.kube.server import KubeServer
 from tests.operator import samples
-from tests.operator.world import DEPLOYMENTS, MODELS, World, condition
+from tests.operator.world import DEPLOYMENTS, MODELS, TOKEN, World, condition
 
 
 class Killed(BaseException):
@@ -53,7 +55,8 @@ class DyingServer(ApiServer):
 class Hands:
     """A reconciler that a test calls by hand, with caches that are true whenever it is called."""
 
-    def __init__(self, world: World, *, last: int = 10**9, after: bool = False) -> None:
+    def __init__(self, world: World, *, last: int = 10**9, after: bool = False, home: str = "") -> None:
+        """`home`: the platform's namespace, which has the internal token's Secret; by default the world's own."""
         client = connect(world.cluster.kubeconfig)
         self._changed = threading.Event()
         self.server = DyingServer(client)
@@ -67,6 +70,7 @@ class Hands:
             links=Links(),
             metrics=Metrics(),
             clock=lambda: datetime(2026, 1, 1, tzinfo=UTC),
+            token_secret=TokenSecret(world.settings.internal_token, home or world.cluster.namespace, TOKEN),
         )
         self._key = Key(world.cluster.namespace, "m")
         self._world = world
@@ -209,6 +213,53 @@ def test_a_right_that_is_missing_is_said_in_the_status(world: World, standin: Ku
         assert "a fault of the test" in world.wait_condition("SpecValid", "False", "Refused")["message"]
         standin.heal()
         world.wait_condition("SpecValid", "True")
+
+
+def test_a_model_in_another_namespace_is_given_the_internal_token(world: World, standin: KubeServer) -> None:
+    del standin  # counts nothing, but a real cluster has other Secrets to lose
+    name = world.settings.internal_token.name
+    world.cluster.delete("v1/secrets", name)
+    world.model()
+    with Hands(world, home="elsewhere") as hands:
+        hands.settle()
+    given = world.cluster.get("v1/secrets", name)
+    assert given is not None
+    assert base64.b64decode(given["data"]["token"]).decode() == TOKEN
+    # Another token, after a rotation, reaches it when the next operator starts; a stranger's Secret never changes.
+    world.cluster.patch("v1/secrets", name, {"data": {"token": "b2xk"}})
+    world.model(drainTimeoutSeconds=7)
+    with Hands(world, home="elsewhere") as hands:
+        hands.settle()
+    assert (world.cluster.get("v1/secrets", name) or {})["data"] == given["data"]
+    world.cluster.patch("v1/secrets", name, {"metadata": {"labels": {"app.kubernetes.io/managed-by": "me"}}})
+    world.cluster.patch("v1/secrets", name, {"data": {"token": "bWluZQ=="}})
+    world.model(drainTimeoutSeconds=8)
+    with Hands(world, home="elsewhere") as hands:
+        hands.settle()
+    assert (world.cluster.get("v1/secrets", name) or {})["data"] == {"token": "bWluZQ=="}
+
+
+def test_what_a_webhook_makes_of_an_object_is_not_taken_for_a_hand_edit(world: World, standin: KubeServer) -> None:
+    world.model()
+    with Hands(world) as hands:
+        hands.settle()
+        # The image of every Deployment is exchanged for a mirror's, right after it was applied.
+        real = hands.server.request
+
+        def through_webhook(method: str, path: str, **options: Any) -> Answer:
+            answer = real(method, path, **options)
+            if method == "PATCH" and path.endswith("/deployments/m") and answer.status < 300:
+                document = answer.json()
+                document["spec"]["template"]["spec"]["containers"][0]["image"] = "mirror/e:1"
+                return real("PUT", path, body=document)
+            return answer
+
+        hands.server.request = through_webhook  # type: ignore[method-assign]
+        world.model(drainTimeoutSeconds=7)
+        hands.settle()
+        mark = len(standin.audit)
+        hands.reconcile()
+        assert not standin.audit.writes(mark)
 
 
 def test_watches_that_are_dropped_lose_nothing(world: World, standin: KubeServer) -> None:

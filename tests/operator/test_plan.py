@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from fairlead_operator.conditions import SpecReason, WorkloadReason
-from fairlead_operator.observed import Observed, Problem, Wanted
-from fairlead_operator.ownership import identity
+from fairlead_operator.observed import Observed, Problem, Rewritten, Wanted
+from fairlead_operator.ownership import applied_hash, identity
 from fairlead_operator.plan import Plan, make_plan
 from fairlead_operator.pods import PodFailure
 from fairlead_operator.render import Manifest
@@ -88,6 +88,63 @@ def test_where_everything_is_as_it_should_be_nothing_is_done(spec: dict[str, Any
     assert plan(of, applied(of)).is_empty
 
 
+def test_engines_stay_when_their_number_becomes_an_autoscalers() -> None:
+    children = applied(model(replicas=5))
+    for most, kept in ((9, 5), (3, 3)):
+        made = plan(model(scaling={"maxReplicas": most}), children)
+        (handed_over,) = made.handed_over
+        assert handed_over["spec"] == {"replicas": kept}
+        assert "replicas" not in of_kind(made.apply, "Deployment")["spec"]
+    assert not plan(model(scaling={"maxReplicas": 9}), applied(model(scaling={"maxReplicas": 9}))).handed_over
+    assert not plan(model(replicas=2), children).handed_over
+
+
+def claim_of(children: Sequence[Manifest]) -> Manifest:
+    return of_kind(children, "PersistentVolumeClaim")
+
+
+def test_a_claim_that_cannot_become_so_stays_and_holds_up_nothing() -> None:
+    children = applied(model(cache={"size": "50Gi", "storageClassName": "fast"}))
+    claim_of(children)["spec"]["resources"]["requests"]["storage"] = "80Gi"
+    made = plan(model(cache={"size": "10Gi", "storageClassName": "slow"}, replicas=2), children)
+    assert "Deployment" in kinds(made.apply)
+    assert claim_of(made.apply)["spec"]["resources"]["requests"]["storage"] == "80Gi"
+    assert claim_of(made.apply)["spec"]["storageClassName"] == "fast"
+    places = [problem.message.partition(":")[0] for problem in made.problems]
+    assert places == ["spec.cache.storageClassName"], "a larger claim does no harm"
+    assert not any(problem.blocks for problem in made.problems)
+
+
+def test_a_service_that_cannot_become_so_is_made_anew() -> None:
+    of = model()
+    children = applied(of)
+    of_kind(children, "Service")["spec"]["clusterIP"] = "10.0.0.1"
+    made = plan(of, children)
+    assert kinds(made.delete) == ["Service"]
+    assert "Service" not in kinds(made.apply)
+
+
+def test_a_claim_stays_as_long_as_there_may_be_a_way_back_to_it() -> None:
+    children = applied(model(cache={"deletionPolicy": "Delete"}))
+    update = plan(model(engine={"maxModelLen": 1024}), children)
+    assert update.rollout is not None
+    assert update.rollout.state == "Running"
+    assert "PersistentVolumeClaim" not in kinds(update.delete)
+
+
+def test_what_a_webhook_made_of_an_object_is_no_drift() -> None:
+    of = model()
+    children = applied(of)
+    deployment = of_kind(children, "Deployment")
+    deployment["spec"]["template"]["spec"]["containers"][0]["image"] = "mirror/e:1"
+    places = frozenset({"spec.template.spec.containers[engine].image"})
+    known = {deployment["metadata"]["uid"]: Rewritten(applied_hash(deployment), places)}
+    assert not plan(of, children).is_empty
+    assert plan(of, children, rewritten=known).is_empty
+    other = {deployment["metadata"]["uid"]: Rewritten("of something else", places)}
+    assert not plan(of, children, rewritten=other).is_empty
+
+
 def test_a_child_that_is_gone_comes_back() -> None:
     of = model()
     for gone in applied(of):
@@ -128,7 +185,8 @@ def test_what_is_no_longer_wanted_is_deleted() -> None:
 def test_a_claim_is_kept_unless_the_model_says_otherwise() -> None:
     assert not plan(model(), applied(model(cache={}))).delete
     of = model(cache={"deletionPolicy": "Delete"})
-    assert kinds(plan(model(), applied(of)).delete) == ["PersistentVolumeClaim"]
+    unused = [one for one in applied(of) if one["kind"] != "ControllerRevision"]
+    assert "PersistentVolumeClaim" in kinds(plan(model(), unused).delete)
 
 
 def test_the_file_of_engines_of_before_stays_as_long_as_one_is_left() -> None:

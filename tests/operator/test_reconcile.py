@@ -191,6 +191,41 @@ def test_the_number_of_a_scaled_model_is_only_kept_within_its_bounds(served: Wor
     served.cluster.wait_until(DEPLOYMENTS, "m", lambda found: bool(found and found["spec"]["replicas"] == 4))
 
 
+def test_a_model_that_is_to_be_scaled_keeps_its_engines(served: World) -> None:
+    served.model(replicas=5)
+    served.wait_started()
+    served.model(scaling={"minReplicas": 1, "maxReplicas": 9})
+    served.wait_condition("ScalingReady", "False", "NotAutoscaled")
+    served.model(scaling={"minReplicas": 1, "maxReplicas": 9}, drainTimeoutSeconds=7)
+    found = served.cluster.wait_until(
+        DEPLOYMENTS,
+        "m",
+        lambda found: bool(found and found["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == 72),
+    )
+    assert found is not None
+    assert found["spec"]["replicas"] == 5
+    served.model(replicas=2, drainTimeoutSeconds=7)
+    served.cluster.wait_until(DEPLOYMENTS, "m", lambda found: bool(found and found["spec"]["replicas"] == 2))
+
+
+def test_a_secret_that_is_gone_keeps_nobody_from_suspending_or_scaling(served: World) -> None:
+    served.secret("hf", {"token": "x"})
+    source = {"uri": "hf://org/model", "accessSecretRef": {"name": "hf", "key": "token"}}
+    served.model(model=source, replicas=2)
+    served.wait_started()
+    served.cluster.delete("v1/secrets", "hf")
+    served.model(model=source, replicas=3)
+    served.cluster.wait_until(DEPLOYMENTS, "m", lambda found: bool(found and found["spec"]["replicas"] == 3))
+    served.model(model=source, suspend=True, replicas=3)
+    served.cluster.wait_until(DEPLOYMENTS, "m", lambda found: bool(found and found["spec"]["replicas"] == 0))
+
+
+def test_a_field_that_kubernetes_does_not_have_is_said_and_not_tried_for_ever(served: World) -> None:
+    served.model(podTemplate={"affinity": {"nodeAffinitty": {}}})
+    found = served.wait_condition("SpecValid", "False", "Refused")
+    assert "nodeAffinitty" in found["message"]
+
+
 MISSING: list[tuple[dict[str, Any], str, str]] = [
     ({"resourceProfile": "nvidia-l40"}, "UnknownResourceProfile", "there is no profile nvidia-l40"),
     (

@@ -156,6 +156,49 @@ def test_old_revisions_are_forgotten() -> None:
     assert list(known_after(decided("e", known, there("d")))) == ["d", "e"]
 
 
+def test_the_way_back_leads_to_the_revision_that_served_last() -> None:
+    known = [GOOD, revision("b", 2, outcome="Good")]
+    back = decided("a", known, there("b"))
+    assert (back.state, back.target.name) == ("Running", "a")
+    again = decided("a", back.revisions, there("a"))
+    failed = decided("c", [*again.revisions, revision("c", 9)], on("c"), CRASHES)
+    assert (failed.state, failed.target.name) == ("RolledBack", "a")
+
+
+def test_a_revision_that_is_come_back_to_has_to_show_again_that_it_is_good() -> None:
+    back = decided("a", [GOOD, revision("b", 2, outcome="Good")], there("b"))
+    failed = decided("a", back.revisions, on("a", updated=True), CRASHES)
+    assert (failed.state, failed.target.name) == ("RolledBack", "b")
+
+
+def test_who_no_longer_wants_to_go_back_keeps_the_engines_that_serve() -> None:
+    known = [GOOD, revision("b", 2, outcome="Failed", failure="x")]
+    hold = replace(POLICY, rollback=False)
+    assert decided("b", known, there("a"), policy=hold).target.name == "a"
+    assert decided("b", known, on("b"), policy=hold).target.name == "b"
+
+
+def test_time_without_a_wanted_engine_does_not_count() -> None:
+    known = [revision("a", objects=RAY, outcome="Good"), revision("b", 2, objects=RAY)]
+    late = NOW + timedelta(days=1)
+    suspended = decided("b", known, Workload(revision="b", updated=True), objects=RAY, now=late)
+    assert suspended.state != "RolledBack"
+    resumed = decided("b", suspended.revisions, on("b"), objects=RAY, now=late)
+    assert resumed.state == "Running"
+    overdue = decided("b", resumed.revisions, on("b"), objects=RAY, now=late + timedelta(seconds=600))
+    assert overdue.state == "RolledBack"
+
+
+def test_the_last_good_revision_of_each_kind_of_workload_is_kept() -> None:
+    known = [GOOD, revision("r", 2, objects=RAY, outcome="Good")]
+    assert set(known_after(decided("b", known, there("r")))) == {"a", "b", "r"}
+
+
+def test_taking_the_retry_annotation_away_tries_nothing() -> None:
+    known = [GOOD, revision("b", 2, outcome="Failed", failure="x", attempt="1")]
+    assert decided("b", known, there("a")).state == "RolledBack"
+
+
 def test_a_record_is_read_as_it_was_written() -> None:
     for objects in (OBJECTS, RAY):
         made = revision("a", 3, objects, outcome="Failed", failure="x: y", attempt="1")

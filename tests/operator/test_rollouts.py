@@ -1,5 +1,6 @@
 """Engines that come, change and fail, in a cluster whose controllers, scheduler and kubelets are simulated."""
 
+import itertools
 import shutil
 import time
 from collections.abc import Iterator
@@ -179,6 +180,26 @@ def test_a_download_is_told_from_the_pod(world: World, simulation: Simulation) -
     engine.phase = "Ready"
     simulation.script.play(Ready(), model="m")
     assert serving(world)["phase"] == "Serving"
+
+
+def test_an_engine_that_fetches_is_asked_in_its_time_and_not_after_each_status(
+    world: World, standin: KubeServer, simulation: Simulation
+) -> None:
+    numbers = itertools.count(1)
+
+    class Fetching(Engine):
+        def status(self, pod: str) -> dict[str, Any]:
+            return {**super().status(pod), "download": {"bytesDone": next(numbers), "bytesTotal": 10**9}}
+
+    simulation.script.serve(Fetching(phase="Downloading", cached=False), model="m")
+    simulation.script.play(Starting(), model="m")
+    world.model(**GPU)
+    began, mark = time.monotonic(), len(standin.audit)
+    world.wait(lambda status: status.get("download", {}).get("bytesDone", 0) >= 5)
+    seconds = time.monotonic() - began
+    written = [one for one in standin.audit.writes(mark) if one.resource == "models.fairlead.dev"]
+    # Every tenth of a second, as the tests have it, and a few for what happens besides.
+    assert len(written) <= 10 * seconds + 8
 
 
 def adapter(name: str, uri: str = "hf://org/lora") -> dict[str, str]:

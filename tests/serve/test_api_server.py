@@ -110,6 +110,25 @@ def test_without_a_kubeconfig_this_must_be_a_pod(monkeypatch: pytest.MonkeyPatch
         connect(None)
 
 
+@pytest.fixture
+def pod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process as if in a pod, of a cluster whose API server does not answer."""
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "1")
+    for variable, file in (("SERVICE_TOKEN_FILENAME", "token"), ("SERVICE_CERT_FILENAME", "ca.crt")):
+        (tmp_path / file).write_text("never read that far", encoding="utf-8")
+        monkeypatch.setattr(f"kubernetes.config.incluster_config.{variable}", str(tmp_path / file))
+
+
+@pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
+def test_a_pod_asks_the_api_server_of_its_cluster_and_no_proxy(
+    pod: None, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv(variable, "http://127.0.0.1:2")
+    with connect(None) as client, pytest.raises(Unreachable, match=r"port=1\).*Connection refused"):
+        ApiServer(client).request("GET", PATH)
+
+
 def test_a_kubeconfig_that_is_none_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=str(tmp_path / "none")):
         connect(tmp_path / "none")

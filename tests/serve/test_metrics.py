@@ -61,6 +61,26 @@ def test_a_model_has_one_meter() -> None:
     assert metrics.meter("m") is not metrics.meter("n")
 
 
+def test_a_model_that_is_forgotten_stays_so_whatever_still_ends_of_it() -> None:
+    metrics = GatewayMetrics(list)
+    gone, other = metrics.meter("gone"), metrics.meter("other")
+    gone.done(200, 1)
+    gone.fell_back("other")
+    other.fell_back("gone")
+    other.done(200, 1)
+    metrics.forget("gone")
+    gone.first_byte(0.1)
+    gone.done(200, 1)
+    gone.done(404, 1)
+    gone.retried("lost")
+    gone.fell_back("other")
+    shown = metrics.render().decode()
+    assert '"gone"' not in shown
+    assert 'fairlead_requests_total{model="other",status="200"} 1.0' in shown
+    metrics.meter("gone").done(200, 1)
+    assert 'fairlead_requests_total{model="gone",status="200"} 1.0' in metrics.render().decode()
+
+
 def test_two_gateways_in_one_process_count_for_themselves() -> None:
     one, other = GatewayMetrics(list), GatewayMetrics(list)
     one.meter("m").done(200, 1)

@@ -6,6 +6,7 @@ replaced holds none of them.
 """
 
 import contextlib
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,6 +16,8 @@ from typing import Literal
 
 from fairlead_serve.engine.fetcher import Cancelled, EngineFiles
 from fairlead_serve.errors import WeightsError
+
+_log = logging.getLogger(__name__)
 
 PASS_SECONDS = 5.0
 RETRY_SECONDS = 30.0
@@ -116,8 +119,18 @@ class AdapterKeeper:
     def _run(self) -> None:
         with contextlib.suppress(Cancelled):
             while not self._ended:
-                self.make_pass()
+                self._try_pass()
                 self._changed.wait(PASS_SECONDS)
+
+    def _try_pass(self) -> None:
+        try:
+            self.make_pass()
+        except Cancelled:
+            raise
+        except Exception:  # noqa: BLE001 - logged, and the thread has to live
+            # Without this thread the status would go on saying what once was true.
+            _log.exception("a pass over the LoRA adapters failed; there is another one in %.0f s", PASS_SECONDS)
+            self._doubt()
 
     def make_pass(self) -> None:
         """Bring the engine where it should be, as far as that is possible now. Raises Cancelled."""
@@ -139,6 +152,11 @@ class AdapterKeeper:
             adapter.directory = self._fetch(name, adapter.uri)
         except WeightsError as error:
             self._fail(adapter, str(error))
+        except Cancelled:
+            raise
+        except Exception as error:  # noqa: BLE001 - logged; the others must not wait for what nobody foresaw
+            _log.exception("the LoRA adapter %s (%s) cannot be fetched", name, adapter.uri)
+            self._fail(adapter, f"{adapter.uri} cannot be fetched ({type(error).__name__}); see the log of the engine")
 
     def _hold_all(self, wanted: Mapping[str, _Adapter]) -> None:
         directories: dict[str, Path] = {}
@@ -171,6 +189,13 @@ class AdapterKeeper:
         with self._lock:
             adapter.state, adapter.message = "Failed", message[:MAX_MESSAGE]
         adapter.retry_at = self._clock() + RETRY_SECONDS
+
+    def _doubt(self) -> None:
+        """Nobody knows what the engine holds; what failed by itself stays so."""
+        with self._lock:
+            for adapter in self._wanted.values():
+                if adapter.state != "Failed":
+                    adapter.state = "Pending"
 
     def _begin(self, adapter: _Adapter) -> None:
         # What failed stays so until it has not: a state that flickers tells nobody anything.

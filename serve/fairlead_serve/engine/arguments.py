@@ -62,7 +62,7 @@ def _from_fields(model: Model, weights: Path) -> dict[str, Any]:
     settings, parallelism = model.engine, model.spec.parallelism
     arguments: dict[str, Any] = {
         "model": str(weights),
-        "served_model_name": list(model.served_names),
+        "served_model_name": _names(model),
         "dtype": settings.dtype,
         "tensor_parallel_size": parallelism.tensor,
         "pipeline_parallel_size": parallelism.pipeline,
@@ -85,6 +85,17 @@ def _from_fields(model: Model, weights: Path) -> dict[str, Any]:
         arguments["max_loras"] = model.spec.lora.max_adapters
         arguments["max_lora_rank"] = model.spec.lora.max_rank
     return arguments
+
+
+def _names(model: Model) -> list[str]:
+    """What the engine answers to for the model itself; vLLM calls it by the first.
+
+    The resource's own name is among them, the one that never changes: an engine keeps the names that it started with
+    when the Model is given others.
+    """
+    # Of two alike vLLM would always take the model and never the adapter.
+    own = () if model.name in model.adapter_names else (model.name,)
+    return list(dict.fromkeys((*model.served_names, *own)))
 
 
 def _adapter_arguments(model: Model, adapters: Mapping[str, Path]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -187,6 +188,9 @@ class LocalCluster:
                 self._handles[name] = serve.get_app_handle(name)
             answers = self._handles[name].broadcast("hold_adapters", paths).results(timeout_s=_HOLD_SECONDS)
         except (RayServeException, ray.exceptions.RayError, TimeoutError):
+            return None
+        except (RuntimeError, CancelledError):
+            # A handle whose router is not there yet, and one whose router ends while it waits.
             return None
         return {adapter: words for answer in answers for adapter, words in answer.items()} if answers else None
 

@@ -25,7 +25,7 @@ from fairlead_serve.engine.arguments import engine_arguments
 from fairlead_serve.engine.failures import cause, explain
 from fairlead_serve.engine.fetcher import EngineFiles, fetcher
 from fairlead_serve.engine.guard import DeadEngineGuard, TokenGuard
-from fairlead_serve.engine.verdict import verdict
+from fairlead_serve.engine.verdict import secrets_of, verdict, without
 from fairlead_serve.errors import EngineStartError, FairleadError, ModelFileError
 from fairlead_serve.internal import TASKS_PATH, TOKEN_VARIABLE
 from fairlead_serve.model import Model, parse
@@ -58,7 +58,7 @@ class EngineReplica:
         try:
             self._engine = await EmbeddedEngine.start(engine, frontend)
         except Exception as error:
-            raise EngineStartError(explain(self._model, error)) from error
+            raise _start_error(self._model, error) from error
         self._token = os.environ.get(TOKEN_VARIABLE, "")
         self._holding = asyncio.Lock()
 
@@ -66,7 +66,7 @@ class EngineReplica:
         try:
             application = await self._engine.application()
         except Exception as error:  # a LoRA adapter or a chat template that it cannot use
-            raise EngineStartError(explain(self._model, error)) from error
+            raise _start_error(self._model, error) from error
         tasks = await self._engine.tasks()
         self._adapters = self._engine.adapters(application)
         application.add_api_route(TASKS_PATH, lambda: tasks, include_in_schema=False)
@@ -129,7 +129,7 @@ def build(args: BuildArguments) -> Any:
         models = [parse(document, source="args.model") for document in documents]
     except ModelFileError as error:
         # One that Ray can carry from process to process.
-        raise EngineStartError(verdict(error)) from None
+        raise EngineStartError(verdict(error, secrets=_secrets())) from None
     if len(models) != 1:
         raise EngineStartError(f"args.model holds {len(models)} Models; give one application for each")
     (model,) = models
@@ -168,8 +168,18 @@ def _fetch(model: Model) -> EngineFiles:
     try:
         return fetcher(load_engine_settings(), SourceSettings(), reporter, cancelled=lambda: False).model(model)
     except FairleadError as error:
-        # The line that a Standalone engine leaves, with the reason in front.
-        raise EngineStartError(verdict(error)) from error
+        # The line that a Standalone engine leaves, with the reason in front; alone, because Ray shows causes too.
+        raise EngineStartError(verdict(error, secrets=_secrets())) from None
+
+
+def _start_error(model: Model, error: Exception) -> EngineStartError:
+    return EngineStartError(without(explain(model, error), _secrets()))
+
+
+def _secrets() -> list[str]:
+    """What this process was given and must not say: whoever may read the RayService or the Model sees its errors."""
+    # Not from the engine's settings, which may be what is wrong.
+    return [os.environ.get(TOKEN_VARIABLE, ""), *secrets_of(SourceSettings())]
 
 
 def deployment_options(model: Model) -> dict[str, Any]:

@@ -8,6 +8,9 @@ import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from pydantic import SecretStr
+from pydantic_settings import BaseSettings
+
 from fairlead_serve.errors import (
     DiskFull,
     FairleadError,
@@ -34,10 +37,27 @@ _ARGUMENTS = "spec.engine.args"
 _SHORTEST_SECRET = 8
 
 
-def verdict(error: FairleadError) -> str:
-    """`error` as one line of at most `MAX_BYTES`."""
-    line = f"{_reason(error)}: {'; '.join(str(error).splitlines())}"
+def verdict(error: FairleadError, *, secrets: Sequence[str] = ()) -> str:
+    """`error` as one line of at most `MAX_BYTES`.
+
+    An error quotes servers and libraries, which may repeat what they were given: none of `secrets` is in the line.
+    """
+    line = f"{_reason(error)}: {'; '.join(without(str(error), secrets).splitlines())}"
     return line.encode()[:MAX_BYTES].decode(errors="ignore")
+
+
+def without(words: str, secrets: Sequence[str]) -> str:
+    """`words` with stars in place of each of `secrets`."""
+    # The longest first: one may be a part of another.
+    for secret in sorted(secrets, key=len, reverse=True):
+        if len(secret) >= _SHORTEST_SECRET:
+            words = words.replace(secret, "***")
+    return words
+
+
+def secrets_of(*settings: BaseSettings) -> list[str]:
+    """The secrets among some settings."""
+    return [value.get_secret_value() for one in settings for _, value in one if isinstance(value, SecretStr)]
 
 
 def _reason(error: FairleadError) -> str:
@@ -48,23 +68,13 @@ def _reason(error: FairleadError) -> str:
 
 @contextlib.contextmanager
 def recorded(file: Path | None, *, secrets: Sequence[str] = ()) -> Iterator[None]:
-    """Write the verdict on an error that leaves the block to `file` (None: nowhere), and let it go on.
-
-    An error quotes servers and libraries, which may repeat what they were given: none of `secrets` is written.
-    """
+    """Write the verdict on an error that leaves the block to `file` (None: nowhere), and let it go on."""
     try:
         yield
     except FairleadError as error:
         if file is not None:
-            _write(file, _without(verdict(error), secrets))
+            _write(file, verdict(error, secrets=secrets))
         raise
-
-
-def _without(line: str, secrets: Sequence[str]) -> str:
-    for secret in secrets:
-        if len(secret) >= _SHORTEST_SECRET:
-            line = line.replace(secret, "***")
-    return line
 
 
 def _write(file: Path, line: str) -> None:

@@ -19,7 +19,7 @@ class Backend:
     """One Model: its names, its endpoints, its bounds. All of them may change while requests are under way.
 
     `key` is what the Model is called where it comes from, `namespace/name` in a cluster. `fallbacks` answer, in this
-    order, when this one cannot. `ready`: an endpoint is, and nothing is refused.
+    order, when this one cannot. `ready`: an endpoint is, and nothing is refused. `removed`: its Model is no more.
     """
 
     settings: ServedModel
@@ -34,6 +34,7 @@ class Backend:
     cold: int = 0
     last_request: float = 0.0
     tasks: tuple[str, ...] = ()
+    removed: bool = field(default=False, init=False)
     _refusal: Callable[[], ApiError] | None = None
     # Set while there is nothing to wait for.
     _settled: asyncio.Event = field(default_factory=asyncio.Event)
@@ -67,8 +68,18 @@ class Backend:
 
     @property
     def adapters(self) -> Iterable[str]:
-        """Names of the LoRA adapters that its engines have."""
+        """Names of its LoRA adapters. An engine that is new may not have them yet."""
         return (adapter.name for adapter in self.settings.adapters)
+
+    @property
+    def resource(self) -> str:
+        """The name that its engines always know it by, that of its Model in the cluster; empty elsewhere."""
+        return self.key.partition("/")[2] if self.is_engine else ""
+
+    @property
+    def refused(self) -> bool:
+        """Whether requests are refused, whatever its endpoints are."""
+        return self._refusal is not None
 
     def called(self, asked: str | None) -> str:
         """What logs and answers call it when it was asked for as `asked`: an adapter's own name, or the model's."""
@@ -106,6 +117,7 @@ class Backend:
 
     def remove(self) -> None:
         """There is no such model any more: who waits for an endpoint is told so. What is being answered goes on."""
+        self.removed = True
         self._refusal = self._deleted
         self._settle()
 

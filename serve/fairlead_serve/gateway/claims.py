@@ -44,7 +44,7 @@ def _claim(listing: Listing, owners: dict[str, str]) -> tuple[Listing | None, Se
     """`listing` with what it gets of its names, and the names that it does not get; None: it gets none of its own."""
     served = listing.served
     own = (served.name, *served.aliases)
-    wanted = (*own, *listing.reserved)
+    wanted = (*own, *(adapter.name for adapter in served.adapters))
     lost = [name for name in wanted if name in owners]
     if not lost:
         owners.update(dict.fromkeys(wanted, listing.key))

@@ -61,7 +61,8 @@ class ClusterSource:
             self._slices[namespace] = make_informer(path, label_selector=MODEL_LABEL, on_change=self._on_slice)
         self._informers += self._slices.values()
         self._settled = asyncio.Event()
-        self._settling: asyncio.Task[None] | None = None
+        self._changed = asyncio.Event()
+        self._following: asyncio.Task[None] | None = None
         self._contradictions: Sequence[LeftOut] = ()
         self._wake: Callable[[], object] = _nobody
         # Written on the informers' threads and taken on the event loop.
@@ -85,16 +86,18 @@ class ClusterSource:
 
     @property
     def alive(self) -> bool:
-        """Whether all informers run."""
-        return all(informer.alive for informer in self._informers)
+        """Whether all informers run, and what they tell is applied."""
+        ended = self._following is not None and self._following.done()
+        return not ended and all(informer.alive for informer in self._informers)
 
     def start(self) -> None:
         """Begin to write to the roster; needs a running event loop."""
         loop = asyncio.get_running_loop()
-        self._wake = lambda: loop.call_soon_threadsafe(loop.call_later, _GATHER_SECONDS, self._apply)
+        self._wake = lambda: loop.call_soon_threadsafe(self._changed.set)
         for informer in self._informers:
             informer.start()
-        self._settling = asyncio.create_task(self._settle(), name="first list of the cluster")
+        self._following = asyncio.create_task(self._follow(), name="follow the cluster")
+        self._following.add_done_callback(_tell_of_fault)
 
     async def wait_settled(self) -> None:
         """Wait until every Model there is has been told."""
@@ -103,15 +106,27 @@ class ClusterSource:
     async def stop(self) -> None:
         """Write no more."""
         self._wake = _nobody
-        if self._settling is not None:
-            self._settling.cancel()
-            await asyncio.gather(self._settling, return_exceptions=True)
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.gather(self._following, return_exceptions=True)
         await self._keys.stop()
         await asyncio.gather(*(asyncio.to_thread(informer.stop) for informer in self._informers))
 
     # --- on the event loop -------------------------------------------------------------------------
 
-    async def _settle(self) -> None:
+    async def _follow(self) -> None:
+        await self._wait_listed()
+        self._apply()
+        self._roster.settled()
+        self._settled.set()
+        _logger.info("the cluster has been listed; Models: %d", len(self._listings))
+        while True:
+            await self._changed.wait()
+            await asyncio.sleep(_GATHER_SECONDS)
+            self._changed.clear()
+            self._apply()
+
+    async def _wait_listed(self) -> None:
         began = told = self._clock()
         while waiting := [informer for informer in self._informers if not informer.synced]:
             if self._clock() - told >= _TELL_SECONDS:
@@ -119,14 +134,8 @@ class ClusterSource:
                 why = waiting[0].failure or "it has not listed everything yet"
                 _logger.info("waiting for the cluster for %.0f s: %s: %s", told - began, waiting[0].path, why)
             await asyncio.to_thread(waiting[0].wait_synced, _LOOK_SECONDS)
-        self._settled.set()
-        self._apply()
-        self._roster.settled()
-        _logger.info("the cluster has been listed; Models: %d", len(self._listings))
 
     def _apply(self) -> None:
-        if not self._settled.is_set():
-            return
         with self._lock:
             listings = list(self._listings.values()) if self._models_changed else None
             keys, self._endpoints_changed = self._endpoints_changed, set()
@@ -203,10 +212,15 @@ def _nobody() -> None:
     """Who is woken before the start and after the end."""
 
 
+def _tell_of_fault(following: "asyncio.Task[None]") -> None:
+    if not following.cancelled() and (fault := following.exception()) is not None:
+        _logger.critical("the cluster is followed no longer, for a fault of the gateway's own", exc_info=fault)
+
+
 def _read(manifest: Manifest, before: Listing | None) -> tuple[Listing | None, LeftOut | None]:
     """The Model as it is to be served, and what is wrong with it: a wrong one stays as it was."""
     try:
-        return served.read_listing(manifest, before), None
+        return served.read_listing(manifest), None
     except ModelFileError as error:
         stays = "it is served as it was before" if before is not None else "it is not served"
         message = f"it cannot be read by this release, so {stays}: {'; '.join(map(str, error.problems))}"

@@ -10,7 +10,6 @@ the request's task; it is woken for what has to be looked at: an error, a long s
 import asyncio
 import contextlib
 import time
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from fairlead_serve.asgi import Send, header_of
@@ -41,6 +40,8 @@ _MAX_SENT = 3
 # The first attempt elsewhere is made at once; from then on the pause doubles.
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 1.0
+# How long an engine that has the adapter asked for is looked for: one that is new loads its adapters after its start.
+_ADAPTER_SECONDS = 30.0
 # How long a client that does not read is waited for with the end of its stream.
 _LAST_WORDS_SECONDS = 5.0
 # What Ray's HAProxy and proxies answer by themselves, as text, when no engine can be reached.
@@ -60,7 +61,11 @@ class _NotLoaded(_NotServed):
     """The engine is well but does not have the adapter that was asked for: it is new, and others may have it."""
 
     def __init__(self, adapter: str) -> None:
-        super().__init__(f"the adapter {adapter} is not loaded yet", sent=0)
+        super().__init__(f"the adapter {adapter} is not loaded", sent=0)
+
+
+class _Misnamed(Exception):  # noqa: N818
+    """The engine was started before the Model was given the name that was asked for."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +111,8 @@ class Exchange:
         self._status = 0
         self._streaming = False
         self._last_events = b""
+        self._misnamed = False
+        self._unloaded_since: float | None = None
         self._began = time.perf_counter()
 
     @property
@@ -174,27 +181,32 @@ class Exchange:
             try:
                 with backend.using(endpoint):
                     return await self._attempt(endpoint, headers, fresh=bool(tried))
+            except _Misnamed:
+                self._misnamed = True
+                continue
+            except _NotLoaded as failure:
+                tried.add(endpoint.url)
+                self._refuse_long_loading(failure)
+                self._meter.retried("not_loaded")
             except _NotServed as failure:
                 tried.add(endpoint.url)
                 sent += failure.sent
-                if not isinstance(failure, _NotLoaded):
-                    backend.suspect(endpoint)
+                backend.suspect(endpoint)
                 if sent >= _MAX_SENT:
                     raise backend.unavailable(f"{sent} attempts were lost, the last one: {failure}") from failure
-                self._refuse_in_vain(failure, tried)
+                if not backend.is_engine and all(one.url in tried for one in backend.balancer.endpoints):
+                    raise backend.unreachable(str(failure)) from failure
                 self._meter.retried("lost" if failure.sent else "unreachable")
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE_SECONDS) or _FIRST_PAUSE_SECONDS
 
-    def _refuse_in_vain(self, failure: _NotServed, tried: AbstractSet[str]) -> None:
-        """Raises ApiError where all endpoints have been tried, and another try would end no better."""
-        backend = self._backend
-        if any(one.url not in tried for one in backend.balancer.endpoints):
-            return
-        if isinstance(failure, _NotLoaded):
-            raise backend.unavailable(str(failure)) from failure
-        if not backend.is_engine:
-            raise backend.unreachable(str(failure)) from failure
+    def _refuse_long_loading(self, failure: _NotLoaded) -> None:
+        """Raises ApiError where an engine with the adapter has been looked for long enough."""
+        now = time.perf_counter()
+        if self._unloaded_since is None:
+            self._unloaded_since = now
+        if now - self._unloaded_since >= _ADAPTER_SECONDS:
+            raise self._backend.unavailable(f"{failure}; the status of its Model says why") from failure
 
     def _prepare(self) -> tuple[bytes, Headers]:
         """(the session of the request where it decides who serves it, the headers for the backend)."""
@@ -209,8 +221,8 @@ class Exchange:
 
     async def _attempt(self, endpoint: Endpoint, headers: Headers, *, fresh: bool) -> None:
         inbound = self._inbound
-        upstream_model = self._backend.settings.upstream_model
-        body = inbound.with_model(upstream_model) if upstream_model else inbound.body
+        other_name = self._backend.settings.upstream_model or (self._backend.resource if self._misnamed else "")
+        body = inbound.with_model(other_name) if other_name else inbound.body
         try:
             answer = await self._means.client.request(endpoint.origin, "POST", inbound.path, headers, body, fresh=fresh)
         except UpstreamError as error:
@@ -251,10 +263,19 @@ class Exchange:
                 return _NotServed("the engine died while it answered", sent=answer.sent)
         if translation.is_wrong_task(answer.status, body):
             return backend.not_supported(self._inbound.path)
-        asked = self._inbound.model
-        if answer.status == 404 and asked and asked in backend.adapters:
-            return _NotLoaded(asked)
+        if answer.status == 404 and (unknown := self._unknown_name()) is not None:
+            return unknown
         return translation.api_error(answer.status, body, model=backend.name, retry_after=answer.header(b"retry-after"))
+
+    def _unknown_name(self) -> Exception | None:
+        """What to make of a 404 that may be about the name asked for; None: nothing but an answer."""
+        backend, asked = self._backend, self._inbound.model
+        if asked and asked in backend.adapters:
+            return _NotLoaded(asked)
+        # Engines know the names that they were started with, and always that of the resource.
+        if not self._misnamed and asked in backend.names and backend.resource not in {"", asked}:
+            return _Misnamed()
+        return None
 
     async def _stream(self, answer: Answer) -> None:
         splitter = sse.Splitter()

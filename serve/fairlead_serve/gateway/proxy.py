@@ -13,7 +13,7 @@ from fairlead_serve.gateway.exchange import Exchange, Means, Outlet
 from fairlead_serve.gateway.inbound import ClientGone, Inbound, read_inbound
 from fairlead_serve.gateway.limits import Grant, Limits
 from fairlead_serve.gateway.line import line_of
-from fairlead_serve.gateway.routing import RoutingTable
+from fairlead_serve.gateway.routing import RoutingTable, may_use
 from fairlead_serve.gateway.usage import UsageMeter
 from fairlead_serve.gateway.watching import Leaving
 
@@ -85,36 +85,44 @@ class Proxy:
     async def _serve(
         self, scope: Scope, inbound: Inbound, outlet: Outlet, leaving: Leaving, *, backend: Backend, caller: Caller
     ) -> None:
+        if backend.removed:
+            backend.raise_refusal()  # nothing is counted of a model that is no more
         refusal: ApiError | None = None
+        meter = self.means.metrics.meter(backend.name)
         candidates = self._candidates(backend, caller)
         # Also where another one answers: whoever scales has to know that this one was asked for.
         backend.last_request = time.time()
         for candidate in candidates:
+            if candidate.removed and candidate is not backend:
+                continue  # since it was chosen
             scope["fairlead.model"] = candidate.called(inbound.model)
             request = (inbound, outlet)
             if inbound.elsewhere is not None and not candidate.is_engine:
                 request = (inbound.elsewhere(), outlet)
             if candidate is not backend:
-                self.means.metrics.fallbacks.labels(backend.name, candidate.name).inc()
+                meter.fell_back(candidate.name)
+                candidate.last_request = backend.last_request
                 request = _redirected(*request, candidate)
             exchange = Exchange(self.means, candidate, *request, patient=candidate is candidates[-1])
             try:
                 await _finish(exchange, leaving)
             except ApiError as error:
-                if exchange.begun or not _may_fail_over(error):
+                gone = candidate is not backend and candidate.removed and error.status == 404
+                if exchange.begun or not (gone or _may_fail_over(error)):
                     raise
-                refusal = refusal or error
+                refusal = refusal or (backend.unavailable("who answers for it was deleted") if gone else error)
             else:
                 return
         if refusal is not None:
             raise refusal
 
     def _candidates(self, backend: Backend, caller: Caller) -> Sequence[Backend]:
-        """Who may answer, in order: those that are ready, or else the one that was asked for, to be waited for."""
+        """Who may answer, in order: those that are ready, or else the first that it is of use to wait for."""
         if not backend.fallbacks:
             return (backend,)
-        others = [one for one in backend.fallbacks if caller.may_use(one.name)]
-        return [one for one in (backend, *others) if one.ready] or (backend,)
+        allowed = [backend, *(one for one in backend.fallbacks if may_use(caller, one.name, one))]
+        ready = [one for one in allowed if one.ready]
+        return ready or [next((one for one in allowed if not one.refused), backend)]
 
 
 async def _finish(exchange: Exchange, leaving: Leaving) -> None:

@@ -63,29 +63,27 @@ class Roster:
         """Serve these Models and no others; gives the keys of those whose endpoints have to be told (again).
 
         What is under way and what is counted survives every change but the end of its Model. Raises ValueError where
-        two claim one name, or an upstream is at no URL.
+        two claim one name, or an upstream is at no URL; what was routed is routed as before then.
         """
-        before, self._backends = self._backends, {}
+        before = self._backends
         names = {backend.name for backend in before.values()}
+        after: dict[str, Backend] = {}
         told: list[str] = []
         for entry in entries:
-            backend = before.pop(entry.key, None)
+            backend = before.get(entry.key)
             if backend is None or entry != self._entries[entry.key]:
                 backend = self._take_in(entry, backend)
                 if backend.is_engine:
                     told.append(entry.key)
-            self._backends[entry.key] = backend
+            after[entry.key] = backend
+        self._table.route(list(after.values()))
+        self._backends, self._entries = after, {entry.key: entry for entry in entries}
         for entry in entries:
-            self._backends[entry.key].fallbacks = [
-                self._backends[key] for key in entry.fallbacks if key in self._backends
-            ]
-        self._entries = {entry.key: entry for entry in entries}
-        self._table.route(list(self._backends.values()))
-        for backend in before.values():
-            self._serve_at(backend, ())
-            backend.remove()
-            _logger.info("the Model %s is served no longer", backend.key)
-        for name in names - {backend.name for backend in self._backends.values()}:
+            after[entry.key].fallbacks = [after[key] for key in entry.fallbacks if key in after]
+        for key, backend in before.items():
+            if key not in after:
+                self._let_go(backend)
+        for name in names - {backend.name for backend in after.values()}:
             self._metrics.forget(name)
         return told
 
@@ -107,6 +105,11 @@ class Roster:
         if entry.upstream:
             self._serve_at(backend, (entry.upstream,))
         return backend
+
+    def _let_go(self, backend: Backend) -> None:
+        self._serve_at(backend, ())
+        backend.remove()
+        _logger.info("the Model %s is served no longer", backend.key)
 
     def _serve_at(self, backend: Backend, urls: Iterable[str]) -> None:
         # An engine is ready when its pod is: nobody has to ask it first.

@@ -53,7 +53,7 @@ class RoutingTable:
 
     def names(self, caller: Caller = ANONYMOUS) -> Iterable[tuple[str, Backend]]:
         """(name, backend) for every name that `caller` may ask for."""
-        return [(name, backend) for name, backend in self._by_name.items() if _may_use(caller, name, backend)]
+        return [(name, backend) for name, backend in self._by_name.items() if may_use(caller, name, backend)]
 
     def find(self, model: str | None, caller: Caller = ANONYMOUS) -> Backend:
         """The backend of `model`; of the default where it is None or empty.
@@ -65,7 +65,7 @@ class RoutingTable:
         backend = self._by_name.get(model)
         if backend is None:
             raise self._unknown(model, caller)
-        if not _may_use(caller, model, backend):
+        if not may_use(caller, model, backend):
             require_model(caller, model)
         return backend
 
@@ -74,11 +74,11 @@ class RoutingTable:
             default = self._by_name.get(self._default)
             if default is None:
                 raise self._unknown(self._default, caller)
-            if _may_use(caller, self._default, default):
+            if may_use(caller, self._default, default):
                 return default
         if self.unsettled:
             raise self.not_settled()
-        allowed = [backend for backend in self.backends if _may_use(caller, backend.name, backend)]
+        allowed = [backend for backend in self.backends if may_use(caller, backend.name, backend)]
         if len(allowed) == 1:
             return allowed[0]
         raise ApiError(
@@ -106,7 +106,7 @@ class RoutingTable:
         return ", ".join(sorted(name for name, _ in self.names(caller)))
 
 
-def _may_use(caller: Caller, name: str, backend: Backend) -> bool:
+def may_use(caller: Caller, name: str, backend: Backend) -> bool:
     """A key for a model is good for all its names, and one for an alias for the model. An adapter is another model."""
     return caller.may_use(name) or (name in backend.names and any(map(caller.may_use, backend.names)))
 

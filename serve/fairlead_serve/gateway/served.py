@@ -1,10 +1,13 @@
 """From a Model to what the gateway has to know of it. Pure."""
 
-from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlsplit
 
+from fairlead_serve import shapes
+from fairlead_serve.errors import ModelFileError, Problem
+from fairlead_serve.gateway.upstream import Origin
 from fairlead_serve.model import Model, SecretKeyRef, parse
 from fairlead_serve.settings import AdapterSettings, ColdStartSettings, ServedModel
 
@@ -15,22 +18,20 @@ Manifest = dict[str, Any]
 class Listing:
     """A Model of a cluster as its resource says it is to be served.
 
-    `key` is `namespace/name`; `fallbacks` are keys too. `reserved` are the names of adapters that engines may not have
-    yet. `upstream` is the base URL of a server that is not ours, without the `/v1`; empty where there are engines.
-    `refusal` is why requests are refused; empty where they are not.
+    `key` is `namespace/name`; `fallbacks` are keys too. `upstream` is the base URL of a server that is not ours,
+    without the `/v1`; empty where there are engines. `refusal` is why requests are refused; empty where they are not.
     """
 
     key: str
     served: ServedModel
     fallbacks: tuple[str, ...] = ()
-    reserved: tuple[str, ...] = ()
     upstream: str = ""
     api_key: SecretKeyRef | None = None
     refusal: str = ""
 
 
-def served_model(model: Model, *, adapters: Collection[str], created: int = 0) -> ServedModel:
-    """The names and bounds of `model`. `adapters`: those of its LoRA adapters that can be asked for now."""
+def served_model(model: Model, *, created: int = 0) -> ServedModel:
+    """The names and bounds of `model`."""
     spec = model.spec
     bounds = spec.scaling.cold_start if spec.scaling is not None else None
     name, *aliases = model.served_names
@@ -38,9 +39,7 @@ def served_model(model: Model, *, adapters: Collection[str], created: int = 0) -
         name=name,
         aliases=tuple(aliases),
         adapters=tuple(
-            AdapterSettings(name=adapter.name, uri=adapter.uri)
-            for adapter in (spec.lora.adapters if spec.lora else ())
-            if adapter.name in adapters
+            AdapterSettings(name=adapter.name, uri=adapter.uri) for adapter in (spec.lora.adapters if spec.lora else ())
         ),
         kind="engine" if spec.upstream is None else "upstream",
         upstream_model=spec.upstream.model if spec.upstream is not None else "",
@@ -57,7 +56,11 @@ def served_model(model: Model, *, adapters: Collection[str], created: int = 0) -
 
 def upstream_url(model: Model) -> str:
     """Where the upstream of `model` is, as the gateway's paths, which bring their own /v1, want it; empty without."""
-    return model.spec.upstream.url.rstrip("/").removesuffix("/v1") if model.spec.upstream is not None else ""
+    if model.spec.upstream is None:
+        return ""
+    url = model.spec.upstream.url.rstrip("/")
+    # Only a path is taken off: a host may be called v1 too.
+    return url.removesuffix("/v1") if urlsplit(url).path else url
 
 
 def key_of(manifest: Manifest) -> str:
@@ -66,41 +69,36 @@ def key_of(manifest: Manifest) -> str:
 
 
 def what_matters(manifest: Manifest) -> tuple[Any, ...]:
-    """What of a Model's manifest the gateway goes by. The operator writes the rest of its status all the time."""
-    metadata = manifest["metadata"]
-    return manifest.get("spec"), metadata.get("creationTimestamp"), _adapters(manifest)
+    """What of a Model's manifest the gateway goes by. The operator writes its status all the time."""
+    return manifest.get("spec"), manifest["metadata"].get("creationTimestamp")
 
 
-def read_listing(manifest: Manifest, before: Listing | None) -> Listing:
-    """Read a Model as the API server gives it; `before` is what it was until now.
-
-    Raises ModelFileError for one that this release does not understand.
-    """
+def read_listing(manifest: Manifest) -> Listing:
+    """Read a Model as the API server gives it. Raises ModelFileError for one that this release does not understand."""
     key = key_of(manifest)
-    model = parse(manifest, source=f"the Model {key}")
+    source = f"the Model {key}"
+    model = parse(manifest, source=source)
     namespace = manifest["metadata"]["namespace"]
     upstream = model.spec.upstream
     return Listing(
         key,
-        served_model(model, adapters=_usable_adapters(manifest, before), created=_seconds(manifest)),
+        served_model(model, created=_seconds(manifest)),
         fallbacks=tuple(f"{namespace}/{name}" for name in model.spec.fallback),
-        reserved=model.adapter_names,
-        upstream=upstream_url(model),
+        upstream=_reachable(upstream_url(model), source),
         api_key=upstream.api_key_secret_ref if upstream is not None else None,
         refusal=_refusal(model),
     )
 
 
-def _usable_adapters(manifest: Manifest, before: Listing | None) -> set[str]:
-    """Adapters that engines have, and those that they had: while one is loaded anew somewhere, others have it still."""
-    states = dict(_adapters(manifest))
-    had = {adapter.name for adapter in before.served.adapters} if before is not None else set()
-    return {name for name, state in states.items() if state == "Loaded" or (name in had and state != "Failed")}
-
-
-def _adapters(manifest: Manifest) -> Iterable[tuple[str, str]]:
-    status = manifest.get("status") or {}
-    return [(adapter["name"], adapter.get("state", "")) for adapter in status.get("adapters") or ()]
+def _reachable(url: str, source: str) -> str:
+    """`url`, where it is empty or connections can be made to it. It may hold a secret: it is not quoted."""
+    try:
+        if url:
+            Origin.parse(url)
+    except ValueError:
+        problem = Problem("spec.upstream.url", f"expected {shapes.URL.wanted}")
+        raise ModelFileError(source, [problem]) from None
+    return url
 
 
 def _refusal(model: Model) -> str:

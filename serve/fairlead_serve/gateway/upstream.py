@@ -10,6 +10,7 @@ does, `AnswerTooLarge` when a bound is given. Nothing else leaves this file (apa
 """
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,9 @@ _MAX_HEAD = 64 * 1024
 _NO_BODY_STATUSES = frozenset({204, 304})
 # Head and body leave in one packet where copying them together is cheap.
 _ONE_WRITE = 64 * 1024
+# A machine that dies says nothing, and an engine that computes says nothing either: the kernel asks, and gives up after
+# half a minute. Its options, where the system has them; the last one, in milliseconds, is for what was sent before.
+_KEEP_ALIVE = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 30_000}
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -349,6 +353,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        _keep_alive(transport.get_extra_info("socket"))
 
     def data_received(self, data: bytes) -> None:
         if self._answer is not None:
@@ -504,6 +509,14 @@ class UpstreamClient:
             # Reads every certificate authority of the system: once, not once a connection.
             self._tls = ssl.create_default_context()
         return self._tls
+
+
+def _keep_alive(connection: socket.socket) -> None:
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _KEEP_ALIVE.items():
+        option = getattr(socket, name, None)
+        if option is not None:
+            connection.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def _key(origin: Origin) -> tuple[str, int, bool]:

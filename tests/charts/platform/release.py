@@ -26,7 +26,7 @@ LARGE: dict[str, Any] = {
         "limits": {"existingSecret": "redis", "key": "address"},
         "upstreamSecrets": ["openai"],
         "service": {"type": "LoadBalancer", "port": 8443, "annotations": {"a": "b"}},
-        "env": [{"name": "HTTPS_PROXY", "value": "http://proxy:3128"}],
+        "env": [{"name": "PGSSLMODE", "value": "verify-full"}],
     },
 }
 

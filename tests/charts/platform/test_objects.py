@@ -171,7 +171,7 @@ def test_with_a_database_no_gateway_is_missing_during_an_upgrade() -> None:
 def test_a_redis_and_variables_of_the_users_reach_the_gateway() -> None:
     environment = release(LARGE).environment("gateway")
     assert environment["FAIRLEAD_LIMITS_URL"] == {"secretKeyRef": {"name": "redis", "key": "address"}}
-    assert environment["HTTPS_PROXY"] == "http://proxy:3128"
+    assert environment["PGSSLMODE"] == "verify-full"
     assert list(release().environment("gateway")) == [TOKEN_VARIABLE]
 
 
@@ -197,16 +197,35 @@ def test_the_service_leads_to_the_gateways_port() -> None:
     assert made["Service", "fairlead-gateway"]["metadata"]["annotations"] == {"a": "b"}
 
 
-def test_the_gateway_is_open_to_clients_on_one_port() -> None:
-    clients = [{"namespaceSelector": {"matchLabels": {"name": "apps"}}}]
-    (everybody,) = release()["NetworkPolicy", "fairlead-gateway"]["spec"]["ingress"]
-    (named,) = gateway(networkPolicy={"clients": clients})["NetworkPolicy", "fairlead-gateway"]["spec"]["ingress"]
-    assert everybody == {"ports": [{"port": "http", "protocol": "TCP"}]}
-    assert named == {**everybody, "from": clients}
+def peer(namespace: str) -> dict[str, Any]:
+    return {"namespaceSelector": {"matchLabels": {"name": namespace}}}
+
+
+def ingress_of_the_gateway(made: Release) -> dict[str, Any]:
+    (rule,) = made["NetworkPolicy", "fairlead-gateway"]["spec"]["ingress"]
+    return dict(rule)
+
+
+def test_the_gateway_is_open_to_everybody_on_one_port_unless_clients_are_named() -> None:
+    everybody = {"ports": [{"port": "http", "protocol": "TCP"}]}
+    assert ingress_of_the_gateway(release()) == everybody
+    assert ingress_of_the_gateway(gateway(networkPolicy={"prometheus": [peer("monitoring")]})) == everybody
+    named = ingress_of_the_gateway(gateway(networkPolicy={"clients": [peer("apps")]}))
+    assert named.pop("from")[:-1] == [peer("apps")]
+    assert named == everybody
+
+
+def test_clients_that_are_named_lock_out_neither_prometheus_nor_the_operator() -> None:
+    made = gateway(networkPolicy={"clients": [peer("apps")], "prometheus": [peer("monitoring")]})
+    *others, operator = ingress_of_the_gateway(made)["from"]
+    assert others == [peer("apps"), peer("monitoring")]
+    assert operator == {
+        "podSelector": {"matchLabels": made["Deployment", "fairlead-operator"]["spec"]["selector"]["matchLabels"]}
+    }
 
 
 def test_the_operator_is_open_to_prometheus_alone() -> None:
-    prometheus = [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}]
+    prometheus = [peer("monitoring")]
     made = release(merged(ANONYMOUS, {"operator": {"networkPolicy": {"prometheus": prometheus}}}))
     assert release()["NetworkPolicy", "fairlead-operator"]["spec"]["ingress"] == []
     (rule,) = made["NetworkPolicy", "fairlead-operator"]["spec"]["ingress"]

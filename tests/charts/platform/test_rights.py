@@ -18,6 +18,7 @@ from tests.charts.platform.release import ANONYMOUS, CHART, merged
 from tests.charts.workload import ROOT
 from tests.kube.cluster import KubeCluster
 from tests.kube.fixture import standin_cluster
+from tests.kube.simulation.simulation import simulated
 from tests.processes import Command
 
 MODELS = "fairlead.dev/v1alpha1/models"
@@ -112,7 +113,8 @@ def test_the_operator_has_the_rights_that_it_needs(
     namespaces = [models.namespace] if scope == "namespace" else []
     # Without the right to list all pods, which would hide that one to list its own is missing.
     install(platform, scope=scope, namespaces=namespaces, operator={"rbac": {"readNodes": False}})
-    with operating(platform, tmp_path, monkeypatch, namespaces=namespaces) as operator:
+    assert platform.server is not None
+    with simulated(platform.server), operating(platform, tmp_path, monkeypatch, namespaces=namespaces) as operator:
         models.wait_until(MODELS, "m", lambda found: found is not None and "status" in found)
         for kind in ("apps/v1/deployments", "v1/services", "monitoring.coreos.com/v1/podmonitors"):
             assert models.get(kind, "m") is not None

@@ -51,7 +51,9 @@ VALUES = st.fixed_dictionaries(
                 "database": SECRET,
                 "limits": SECRET,
                 "upstreamSecrets": st.just(["openai"]),
-                "networkPolicy": st.fixed_dictionaries({"enabled": st.booleans()}, optional={"clients": PEERS}),
+                "networkPolicy": st.fixed_dictionaries(
+                    {"enabled": st.booleans()}, optional={"clients": PEERS, "prometheus": PEERS}
+                ),
             },
         ),
     },

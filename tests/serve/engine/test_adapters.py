@@ -243,6 +243,51 @@ def test_a_change_is_acted_on_at_once(world: World) -> None:
         assert held.wait(4)
 
 
+def test_a_failure_to_fetch_that_nobody_foresaw_is_that_adapters_and_logged(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fetch(name: str, uri: str) -> Path:
+        if name == "sql":
+            raise OSError(5, "Input/output error")
+        return world.fetch(name, uri)
+
+    world.keeper = AdapterKeeper(fetch, world.hold, clock=lambda: world.now)
+    world.keeper.want([("sql", "hf://org/sql"), ("good", "hf://org/good")])
+    world.keeper.make_pass()
+    assert world.states() == {"sql": "Failed", "good": "Loaded"}
+    message = "hf://org/sql cannot be fetched (OSError); see the log of the engine"
+    assert world.keeper.states()[0].message == message
+    (record,) = caplog.records
+    assert record.exc_info is not None
+    assert "sql" in record.getMessage()
+
+
+def test_a_pass_that_fails_is_logged_and_there_is_another(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.keeper.want([("sql", "hf://org/sql")])
+    world.keeper.make_pass()
+    failed, held = threading.Event(), threading.Event()
+    seen: list[str] = []
+
+    def hold(directories: Mapping[str, Path]) -> Mapping[str, str]:
+        seen.append(world.states()["sql"])
+        if len(seen) == 1:
+            failed.set()
+            raise KeyError("nobody foresaw this")
+        held.set()
+        return {}
+
+    monkeypatch.setattr(world.keeper, "_hold", hold)
+    with world.keeper.kept():
+        assert failed.wait(10)
+        world.keeper.want([("sql", "hf://org/sql")])
+        assert held.wait(10)
+    assert seen == ["Loaded", "Pending"]
+    (record,) = caplog.records
+    assert record.exc_info is not None
+
+
 def test_a_fetch_that_is_cancelled_ends_the_passes(world: World) -> None:
     asked = threading.Event()
 

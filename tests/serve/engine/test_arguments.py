@@ -32,7 +32,7 @@ def test_the_sample_says_what_the_old_command_line_said() -> None:
     engine, frontend = engine_arguments(coder, WEIGHTS)
     assert engine == {
         "model": "/weights",
-        "served_model_name": ["MyCoder"],
+        "served_model_name": ["MyCoder", "qwen-coder"],
         "dtype": "auto",
         "tensor_parallel_size": 1,
         "pipeline_parallel_size": 1,
@@ -50,7 +50,7 @@ def test_the_sample_says_what_the_old_command_line_said() -> None:
     assert frontend == {}
     words = " ".join(command_line(coder, WEIGHTS))
     assert "--quantization awq" in words
-    assert "--served-model-name MyCoder" in words
+    assert "--served-model-name MyCoder qwen-coder" in words
     assert "--max-num-seqs 256" in words
 
 
@@ -69,7 +69,27 @@ def test_arguments_go_to_the_class_that_takes_them() -> None:
 
 def test_aliases_are_served_after_the_name() -> None:
     engine, _ = engine_arguments(model(model={"uri": "hf://a/b", "name": "A", "aliases": ["b", "c"]}), WEIGHTS)
-    assert engine["served_model_name"] == ["A", "b", "c"]
+    assert engine["served_model_name"][:3] == ["A", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("source", "names"),
+    [({"name": "A", "aliases": ["b"]}, ["A", "b", "m"]), ({}, ["m"]), ({"name": "A", "aliases": ["m"]}, ["A", "m"])],
+    ids=str,
+)
+def test_an_engine_also_answers_to_the_name_of_its_resource_once_and_last(
+    source: dict[str, Any], names: list[str]
+) -> None:
+    engine, _ = engine_arguments(model(model={"uri": "hf://a/b", **source}), WEIGHTS)
+    assert engine["served_model_name"] == names
+
+
+def test_a_name_that_an_adapter_has_is_the_adapters() -> None:
+    lora = {"adapters": [{"name": "m", "uri": "hf://a/b"}]}
+    named = model(model={"uri": "hf://a/b", "name": "A"}, lora=lora)
+    engine, frontend = engine_arguments(named, WEIGHTS, {"m": Path("/adapters/m")})
+    assert engine["served_model_name"] == ["A"]
+    assert [adapter["name"] for adapter in frontend["lora_modules"]] == ["m"]
 
 
 def test_a_cpu_engine_gets_a_cache_size_instead_of_a_share_of_the_machine() -> None:

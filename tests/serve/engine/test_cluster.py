@@ -1,7 +1,10 @@
 """The addresses and options of a Ray of our own. No Ray runs here."""
 
+import concurrent.futures
 import ipaddress
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -73,3 +76,41 @@ def test_a_failure_whose_cause_is_only_in_the_engines_log_is_found_there(tmp_pat
     )
     error = cluster.failure("one", EngineState("DEPLOY_FAILED", message, 0))
     assert "spec.engine.maxModelLen" in str(error)
+
+
+class Handle:
+    """Ray Serve's handle of an application, which answers `said` or raises it."""
+
+    def __init__(self, said: Exception | list[Mapping[str, str]]) -> None:
+        self._said = said
+
+    def broadcast(self, method: str, paths: Mapping[str, str]) -> "Handle":
+        # Where a handle says that it has no router.
+        if isinstance(self._said, RuntimeError):
+            raise self._said
+        return self
+
+    def results(self, *, timeout_s: float) -> list[Mapping[str, str]]:
+        if isinstance(self._said, Exception):
+            raise self._said
+        return self._said
+
+
+@pytest.mark.parametrize(
+    ("said", "failures"),
+    [
+        ([{"a": "too large"}, {"b": "too small"}], {"a": "too large", "b": "too small"}),
+        ([{}, {}], {}),
+        ([], None),
+        (TimeoutError(), None),
+        (RuntimeError("Router is not initialized"), None),
+        (concurrent.futures.CancelledError(), None),
+    ],
+    ids=repr,
+)
+def test_what_went_wrong_with_adapters_is_told_and_none_where_no_engine_can_be_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: Any, failures: Mapping[str, str] | None
+) -> None:
+    monkeypatch.setattr("ray.serve.get_app_handle", lambda name: Handle(said))
+    cluster = LocalCluster(Ports.pick(), drain_seconds=1, directory=tmp_path)
+    assert cluster.hold_adapters("one", {"a": tmp_path}) == failures

@@ -1,9 +1,11 @@
 """What Ray Serve is told about a Model's engines. No Ray runs here."""
 
+import traceback
 from pathlib import Path
 
 import pytest
 
+from fairlead_serve.engine import replica
 from fairlead_serve.engine.replica import BuildArguments, application, build, deployment_options, replicas
 from fairlead_serve.errors import EngineStartError
 from fairlead_serve.model import Model, load
@@ -99,3 +101,33 @@ def test_an_application_of_a_configuration_is_one_model(tmp_path: Path) -> None:
     other = model_file(tmp_path, "two").read_text(encoding="utf-8")
     with pytest.raises(EngineStartError, match="holds 2 Models"):
         build(BuildArguments(model=f"{text}\n---\n{other}"))
+
+
+def test_a_wrong_model_file_in_a_configuration_is_said_without_the_secrets_of_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAIRLEAD_INTERNAL_TOKEN", "internal_token")
+    text = model_file(tmp_path, "one").read_text(encoding="utf-8").replace("kv_cache_memory_bytes", "internal_token")
+    with pytest.raises(EngineStartError) as raised:
+        build(BuildArguments(model=text))
+    assert str(raised.value).startswith("UnknownArgument: args.model: spec.engine.args.***")
+    assert "internal_token" not in str(raised.value)
+
+
+def test_weights_that_an_engine_cannot_have_are_said_without_the_secrets_of_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    monkeypatch.setenv("FAIRLEAD_CACHE_DIR", str(tmp_path))
+    (model,) = load(model_file(tmp_path, "one", uri="file:///weights/hf_secret"))
+    with pytest.raises(EngineStartError, match=r"^NotFound: .*/weights/\*\*\*") as raised:
+        replica._fetch(model)
+    assert "hf_secret" not in "".join(traceback.format_exception(raised.value))
+
+
+def test_an_engine_that_does_not_start_says_why_without_the_secrets_of_the_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    error = replica._start_error(sample("tiny-chat"), ValueError("no plugin at /plugins/hf_secret"))
+    assert str(error) == "the engine of tiny-chat did not start: no plugin at /plugins/***"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fairlead_serve.engine.verdict import MAX_BYTES, recorded, verdict
+from fairlead_serve.engine.verdict import MAX_BYTES, recorded, secrets_of, verdict, without
 from fairlead_serve.errors import (
     ConfigurationError,
     DiskFull,
@@ -18,6 +18,7 @@ from fairlead_serve.errors import (
     WeightsUnavailable,
 )
 from fairlead_serve.model import load
+from fairlead_serve.settings import EngineSettings, SourceSettings
 from tests.processes import model_file
 
 
@@ -75,6 +76,22 @@ def test_no_secret_is_written(tmp_path: Path) -> None:
     with pytest.raises(WeightsForbidden), recorded(file, secrets=["hf_secret", "", "hub"]):
         raise WeightsForbidden("the hub refuses hf_secret")
     assert file.read_text(encoding="utf-8") == "AuthFailed: the hub refuses ***\n"
+
+
+def test_no_secret_is_in_a_verdict_not_even_where_it_was_cut() -> None:
+    assert verdict(WeightsForbidden("not hf_secret"), secrets=["hf_secret"]) == "AuthFailed: not ***"
+    at_the_edge = "x" * (MAX_BYTES - len("AuthFailed: ") - 4)
+    assert "hf_s" not in verdict(WeightsForbidden(f"{at_the_edge}hf_secret"), secrets=["hf_secret"])
+
+
+def test_a_secret_within_another_leaves_nothing_of_it() -> None:
+    assert without("hf_secret_and_more, hf_secret", ["hf_secret", "hf_secret_and_more"]) == "***, ***"
+
+
+def test_the_secrets_of_an_engine_are_those_of_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAIRLEAD_INTERNAL_TOKEN", "internal")
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    assert secrets_of(EngineSettings(), SourceSettings()) == ["internal", "hf_secret"]
 
 
 def test_without_an_error_or_without_a_file_nothing_is_written(tmp_path: Path) -> None:

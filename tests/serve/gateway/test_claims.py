@@ -10,9 +10,8 @@ from fairlead_serve.settings import AdapterSettings, ServedModel
 def listing(
     key: str, name: str, *aliases: str, created: int = 0, adapters: tuple[str, ...] = (), **more: Any
 ) -> Listing:
-    loaded = tuple(AdapterSettings(name=one) for one in adapters)
-    served = ServedModel(name=name, aliases=aliases, created=created, adapters=loaded)
-    return Listing(key, served, reserved=more.pop("reserved", adapters), **more)
+    wanted = tuple(AdapterSettings(name=one) for one in adapters)
+    return Listing(key, ServedModel(name=name, aliases=aliases, created=created, adapters=wanted), **more)
 
 
 def names(listings: list[Listing]) -> dict[str, list[str]]:
@@ -51,10 +50,10 @@ def test_a_model_without_a_name_of_its_own_is_left_out_and_takes_no_name_from_ot
     assert {one.key for one in left_out} == {"ns/b"}
 
 
-def test_an_adapter_reserves_its_name_before_it_is_loaded() -> None:
-    base = listing("ns/a", "base", reserved=("sql",))
+def test_an_adapter_has_its_name_as_a_model_has() -> None:
+    base = listing("ns/a", "base", adapters=("sql",))
     served, _ = settle([base, listing("ns/b", "sql", "other", created=1)])
-    assert names(served) == {"ns/a": ["base"], "ns/b": ["other"]}
+    assert names(served) == {"ns/a": ["base", "sql"], "ns/b": ["other"]}
 
 
 def test_an_adapter_whose_name_is_taken_is_left_out_alone() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from fairlead_serve.errors import ApiError
 from fairlead_serve.gateway.cluster_source import ClusterSource
+from fairlead_serve.gateway.roster import Roster
 from tests.kube.server import KubeServer
 from tests.serve.gateway.client import Answer
 from tests.serve.gateway.cluster import TINY, Cluster, install_models
@@ -156,7 +157,7 @@ async def test_a_model_of_a_newer_release_stays_as_it_was(
     await until(lambda: "served as it was before" in caplog.text)
     assert knows(running, "qwen", "small")
     left_out = (await world.get(running, "/readyz")).json["cluster"]["left_out"]
-    assert left_out == {"models/strange": ["Invalid"], "models/qwen": ["Invalid"]}
+    assert left_out == {"Invalid": 2}  # whose they are is not for everybody
     assert (
         "the Model models/strange: it cannot be read by this release, so it is not served: spec.future" in caplog.text
     )
@@ -179,7 +180,7 @@ async def test_the_older_model_keeps_a_name_and_the_other_one_gets_it_when_it_is
     assert running.gateway.table.find("chat").key == "models/a"
     assert running.gateway.table.find("bee").key == "models/b"
     left_out = (await world.get(running, "/readyz")).json["cluster"]["left_out"]
-    assert left_out == {"models/b": ["NameTaken"]}
+    assert left_out == {"NameTaken": 1}
     assert caplog.text.count("the Model models/b: the name chat belongs to the older Model models/a") == 1
     cluster.delete_model("a")
     await until(lambda: running.gateway.table.find("bee").name == "chat")
@@ -190,7 +191,7 @@ async def test_a_fallback_counts_from_when_it_exists(world: World, cluster: Clus
     cluster.make_model("qwen", {**TINY, "fallback": ["llama"]})
     await until(lambda: knows(running, "qwen"))
     left_out = (await world.get(running, "/readyz")).json["cluster"]["left_out"]
-    assert left_out == {"models/qwen": ["UnknownFallback"]}
+    assert left_out == {"UnknownFallback": 1}
     engine = await world.upstream(answering)
     cluster.make_model("llama")
     cluster.start_engine("llama", engine)
@@ -200,23 +201,109 @@ async def test_a_fallback_counts_from_when_it_exists(world: World, cluster: Clus
     load = await world.get(running, "/internal/load", headers={"x-fairlead-internal-token": "internal"})
     asked = {one["resource"]: one["last_request"] is not None for one in load.json["models"]}
     assert asked["models/qwen"]  # else nobody would know that an engine of it is wanted
+    assert asked["models/llama"]
 
 
-async def test_adapters_that_are_loaded_are_models_of_their_own(
+async def test_who_cannot_wait_for_a_model_waits_for_its_fallback(
     world: World, cluster: Cluster, running: Running
 ) -> None:
+    cluster.make_model("qwen", {**TINY, "suspend": True, "fallback": ["gemma", "llama"]})
+    cluster.make_model("gemma", {**TINY, "replicas": 0})
+    cluster.make_model("llama")
+    await until(lambda: knows(running, "gemma", "llama", "qwen"))
+    llama = running.gateway.table.find("llama")
+    waiting = asyncio.create_task(ask(world, running))
+    await until(lambda: llama.cold == 1)
+    assert llama.last_request
     engine = await world.upstream(answering)
-    adapters = [{"name": "sql", "uri": "hf://org/sql"}, {"name": "poems", "uri": "hf://org/poems"}]
-    cluster.make_model("qwen", {**TINY, "lora": {"adapters": adapters}})
-    cluster.start_engine("qwen", engine)
-    await until(lambda: is_ready(running))
-    assert await status_of(world, running, "sql") == 404
-    cluster.say_of_model("qwen", adapters=[{"name": "sql", "state": "Loaded"}, {"name": "poems", "state": "Loading"}])
-    await until(lambda: knows(running, "qwen", "sql"))
-    assert (await ask(world, running, "sql")).json["model"] == "sql"
+    cluster.start_engine("llama", engine)
+    answer = await waiting
+    assert (answer.status, answer.header("x-fairlead-served-by")) == (200, "llama")
+    cluster.delete_model("llama")
+    await until(lambda: knows(running, "gemma", "qwen"))
+    assert "it is suspended" in (await ask(world, running)).error["message"]
+
+
+async def test_a_fallback_that_was_deleted_meanwhile_is_passed_over(
+    world: World, cluster: Cluster, running: Running
+) -> None:
+    fail = asyncio.Event()
+
+    async def failing(exchange: Exchange, _: Request) -> None:
+        await fail.wait()
+        await exchange.answer(vllm_error("out of memory", 500), status=500)
+
+    for name, script in (("gemma", answering), ("llama", answering), ("qwen", failing)):
+        cluster.make_model(name, {**TINY, "fallback": ["gemma", "llama"] if name == "qwen" else []})
+        cluster.start_engine(name, await world.upstream(script))
+    await until(lambda: [one.ready for one in running.gateway.table.backends] == [True] * 3)
+    asking = asyncio.create_task(ask(world, running))
+    await until(lambda: running.gateway.table.find("qwen").admission.ongoing == 1)
+    cluster.delete_model("gemma")
+    await until(lambda: knows(running, "llama", "qwen"))
+    fail.set()
+    answer = await asking
+    assert (answer.status, answer.header("x-fairlead-served-by")) == (200, "llama")
+    assert '"gemma"' not in (await world.get(running, "/metrics")).body.decode()
+
+
+async def test_a_fallback_that_is_deleted_in_its_turn_says_nothing_of_itself(
+    world: World, cluster: Cluster, running: Running
+) -> None:
+    go_on = asyncio.Event()
+    cluster.make_model("qwen", {**TINY, "fallback": ["llama"]})
+    cluster.make_model("llama", {**TINY, "limits": {"maxOngoing": 1}})
+    cluster.start_engine("llama", await world.upstream(held(go_on)))
+    await until(lambda: knows(running, "llama", "qwen") and running.gateway.table.find("llama").ready)
+    llama = running.gateway.table.find("llama")
+    stream = await world.client(running)
+    await stream.request("POST", "/v1/chat/completions", {"model": "llama", "stream": True, "messages": []})
+    await stream.head()
+    asking = asyncio.create_task(ask(world, running))
+    await until(lambda: llama.admission.queued == 1)
+    cluster.delete_model("llama")
+    await until(lambda: knows(running, "qwen"))
+    go_on.set()
+    answer = await asking
+    assert (answer.status, answer.error["code"]) == (503, "engine_unavailable")
+    assert "llama" not in answer.error["message"]
+
+
+# --- adapters -------------------------------------------------------------------------------------------
+
+LORA = {"lora": {"adapters": [{"name": "sql", "uri": "hf://org/sql"}, {"name": "poems", "uri": "hf://org/poems"}]}}
+
+
+class Knowing:
+    """An engine that answers to these names, which may change."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = {*names}
+
+    async def __call__(self, exchange: Exchange, request: Request) -> None:
+        name = request.json["model"]
+        if name in self.names:
+            await answering(exchange, request)
+            return
+        missing = vllm_error(f"The model `{name}` does not exist.", 404, kind="NotFoundError", param="model")
+        await exchange.answer(missing, status=404)
+
+
+async def test_every_adapter_is_a_model_of_its_own_also_where_no_engine_has_it_yet(
+    world: World, cluster: Cluster, running: Running
+) -> None:
+    cluster.make_model("qwen", {**TINY, **LORA})
+    await until(lambda: knows(running, "qwen", "sql", "poems"))
     card = (await world.get(running, "/v1/models/sql")).json
     assert (card["id"], card["parent"], card["root"]) == ("sql", "qwen", "hf://org/sql")
     assert "parent" not in (await world.get(running, "/v1/models/qwen")).json
+    waiting = asyncio.create_task(ask(world, running, "sql"))
+    await until(lambda: running.backend.cold == 1)
+    engine = await world.upstream(answering)
+    cluster.start_engine("qwen", engine)
+    assert (await waiting).json["model"] == "sql"
+    cluster.say_of_model("qwen", adapters=[{"name": "sql", "state": "Failed"}])
+    assert (await ask(world, running, "sql")).json["model"] == "sql"
     cluster.change_model("qwen", lora=None)
     await until(lambda: knows(running, "qwen"))
 
@@ -224,30 +311,82 @@ async def test_adapters_that_are_loaded_are_models_of_their_own(
 async def test_an_adapter_that_a_new_engine_does_not_have_yet_is_asked_for_elsewhere(
     world: World, cluster: Cluster, running: Running
 ) -> None:
-    async def without_adapters(exchange: Exchange, request: Request) -> None:
-        if request.json["model"] == "sql":
-            missing = vllm_error("The model `sql` does not exist.", 404, kind="NotFoundError", param="model")
-            await exchange.answer(missing, status=404)
-        else:
-            await answering(exchange, request)
-
-    old, new = await world.upstream(answering), await world.upstream(without_adapters)
-    lora = {"adapters": [{"name": "sql", "uri": "hf://org/sql"}]}
-    cluster.make_model("qwen", {**TINY, "lora": lora, "routing": {"strategy": "LeastLoad"}})
-    cluster.say_of_model("qwen", adapters=[{"name": "sql", "state": "Loaded"}])
+    old, new = await world.upstream(answering), await world.upstream(Knowing("qwen"))
+    cluster.make_model("qwen", {**TINY, **LORA, "routing": {"strategy": "LeastLoad"}})
     cluster.start_engine("qwen", old)
     cluster.start_engine("qwen", new)
-    await until(lambda: is_ready(running, 2) and knows(running, "qwen", "sql"))
+    await until(lambda: is_ready(running, 2))
     for _ in range(4):
         assert (await ask(world, running, "sql")).status == 200
     assert new.requests
     assert all(endpoint.ready for endpoint in running.backend.balancer.endpoints)  # it is well
-    cluster.stop_engine("qwen", old)
+
+
+async def test_an_adapter_that_the_only_engine_is_loading_is_waited_for(
+    world: World, cluster: Cluster, running: Running
+) -> None:
+    script = Knowing("qwen")
+    engine = await world.upstream(script)
+    cluster.make_model("qwen", {**TINY, **LORA})
+    cluster.start_engine("qwen", engine)
     await until(lambda: is_ready(running))
+    waiting = asyncio.create_task(ask(world, running, "sql"))
+    await until(lambda: len(engine.requests) == 3)
+    script.names.add("sql")
+    assert (await waiting).status == 200
+    metrics = (await world.get(running, "/metrics")).body.decode()
+    assert 'fairlead_retries_total{model="qwen",reason="not_loaded"}' in metrics
+
+
+@pytest.mark.parametrize("others", [0, 1])
+async def test_an_adapter_that_nobody_loads_is_not_waited_for_to_the_end_of_time(
+    world: World, cluster: Cluster, running: Running, monkeypatch: pytest.MonkeyPatch, others: int
+) -> None:
+    monkeypatch.setattr("fairlead_serve.gateway.exchange._ADAPTER_SECONDS", 0.2)
+    engine = await world.upstream(Knowing("qwen"))
+    cluster.make_model("qwen", {**TINY, **LORA})
+    cluster.start_engine("qwen", engine)
+    for _ in range(others):
+        down = await world.upstream(answering)
+        down.healthy = False
+        cluster.start_engine("qwen", down)
+    await until(lambda: is_ready(running, 1 + others))
+    await until(lambda: sum(one.ready for one in running.backend.balancer.endpoints) == 1)
     answer = await ask(world, running, "sql")
     assert (answer.status, answer.error["code"], answer.header("retry-after")) == (503, "engine_unavailable", "5")
-    assert "the adapter sql is not loaded yet" in answer.error["message"]
+    assert "the adapter sql is not loaded; the status of its Model says why" in answer.error["message"]
+    assert len(engine.requests) > 1
     assert (await ask(world, running, "qwen")).status == 200
+
+
+# --- another name ---------------------------------------------------------------------------------------
+
+
+async def test_engines_that_were_started_under_another_name_are_asked_by_that_of_the_resource(
+    world: World, cluster: Cluster, running: Running
+) -> None:
+    engine = await world.upstream(Knowing("old", "qwen"))
+    cluster.make_model("qwen", {**TINY, "model": {**TINY["model"], "name": "old"}})
+    cluster.start_engine("qwen", engine)
+    await until(lambda: is_ready(running))
+    assert await status_of(world, running, "old") == 200
+    cluster.change_model("qwen", model={"name": "new", "aliases": ["newer"]})
+    await until(lambda: knows(running, "new", "newer"))
+    for name in ("new", "newer"):
+        assert await status_of(world, running, name) == 200
+    assert [request.json["model"] for request in engine.requests] == ["old", "new", "qwen", "newer", "qwen"]
+
+
+async def test_an_engine_that_does_not_know_the_resource_either_has_the_last_word(
+    world: World, cluster: Cluster, running: Running
+) -> None:
+    engine = await world.upstream(Knowing())
+    cluster.make_model("qwen", {**TINY, "model": {**TINY["model"], "name": "new"}})
+    cluster.start_engine("qwen", engine)
+    await until(lambda: is_ready(running))
+    answer = await ask(world, running, "new")
+    assert (answer.status, answer.error["code"]) == (404, "model_not_found")
+    assert [request.json["model"] for request in engine.requests] == ["new", "qwen"]
 
 
 # --- engines come and go --------------------------------------------------------------------------------
@@ -403,6 +542,7 @@ async def test_who_waits_for_a_model_that_is_deleted_is_told(world: World, clust
     cluster.delete_model("qwen")
     answer = await waiting
     assert (answer.status, answer.error["message"]) == (404, "the model qwen was deleted")
+    assert 'model="qwen"' not in (await world.get(running, "/metrics")).body.decode()
 
 
 @pytest.mark.parametrize("change", [{"suspend": True}, {"replicas": 0}])
@@ -481,6 +621,16 @@ async def test_a_secret_without_a_key_is_named(
     upstream = {"url": "http://127.0.0.1:9/v1", "apiKeySecretRef": {"name": "hosted", "key": "token"}}
     cluster.make_model("gpt", {"upstream": upstream})
     await until(lambda: knows(running, "gpt") and sentence in refusal_of(running))
+
+
+async def test_an_upstream_on_a_host_called_v1_is_served_and_stops_nobody(
+    world: World, cluster: Cluster, running: Running
+) -> None:
+    cluster.make_model("gpt", {"upstream": {"url": "http://v1"}})
+    cluster.make_model("qwen")
+    await until(lambda: knows(running, "gpt", "qwen"))
+    assert [one.url for one in running.gateway.table.find("gpt").balancer.endpoints] == ["http://v1"]
+    assert (await world.get(running, "/livez")).status == 200
 
 
 async def test_a_secret_that_may_not_be_read_is_named(
@@ -593,6 +743,49 @@ async def test_a_gateway_that_follows_nothing_any_more_asks_to_be_restarted(worl
     await asyncio.to_thread(source._informers[0].stop)
     answer = await world.get(running, "/livez")
     assert (answer.status, answer.error["code"]) == (503, "not_alive")
+
+
+def fail(*_: object) -> None:
+    message = "a fault of its own"
+    raise RuntimeError(message)
+
+
+@pytest.mark.parametrize("when", ["at the first list", "later"])
+async def test_a_fault_of_its_own_is_told_and_asks_for_a_restart(
+    world: World, cluster: Cluster, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, when: str
+) -> None:
+    if when == "at the first list":
+        monkeypatch.setattr(Roster, "set_models", fail)
+        cluster.make_model("qwen")
+    running = await world.gateway(make_source=cluster.source(), wait=when == "later")
+    source = running.gateway.source
+    assert isinstance(source, ClusterSource)
+    if when == "later":
+        assert source.alive
+        monkeypatch.setattr(Roster, "set_models", fail)
+        cluster.make_model("qwen")
+    await until(lambda: not source.alive)
+    answer = await world.get(running, "/livez")
+    assert (answer.status, answer.error["code"]) == (503, "not_alive")
+    assert "followed no longer" in caplog.text
+    assert "a fault of its own" in caplog.text
+
+
+async def test_nothing_is_applied_after_the_end(
+    running: Running, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = running.gateway.source
+    assert isinstance(source, ClusterSource)
+    applied: list[None] = []
+    monkeypatch.setattr(source, "_apply", lambda: applied.append(None))
+    monkeypatch.setattr("fairlead_serve.gateway.cluster_source._GATHER_SECONDS", 3600)
+    source._reread_models()
+    await until(source._changed.is_set)
+    await source.stop()
+    assert source._following is not None
+    assert source._following.cancelled()
+    assert applied == []
+    assert "followed no longer" not in caplog.text
 
 
 async def test_the_default_model_may_come_later(world: World, cluster: Cluster) -> None:

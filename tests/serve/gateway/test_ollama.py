@@ -343,3 +343,13 @@ async def test_a_key_gets_no_model_that_it_may_not_use(world: World, tmp_path: P
         answer = await world.post(pair.gateway, body, path=path, headers={"authorization": f"Bearer {secret}"})
         assert (answer.status, answer.error["message"]) == (500, "out of memory")
     assert pair.other.requests == []
+
+
+async def test_a_key_for_an_alias_of_a_fallback_gets_it(world: World, tmp_path: Path) -> None:
+    _, secret = KeyFile(tmp_path / "keys.yaml").create("narrow", models=["main", "small"])
+    engine, other = await world.upstream(refusing), await world.upstream(Ollama("from ", "Ollama"))
+    main = backend(engine.url, kind="engine", name="main", fallback=["qwen"])
+    gateway = await world.gateway(main, ollama(other, aliases=["small"]), key_file=tmp_path / "keys.yaml")
+    headers = {"authorization": f"Bearer {secret}"}
+    answer = await world.post(gateway, {"model": "main", "messages": QUESTION}, headers=headers)
+    assert (text_of(CHAT, answer), answer.header(SERVED_BY)) == ("from Ollama", "qwen")

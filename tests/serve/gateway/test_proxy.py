@@ -759,6 +759,14 @@ async def test_an_engine_s_own_500_is_an_answer_and_not_a_loss(world: World) -> 
     assert running.backend.ready
 
 
+async def test_an_engine_without_a_resource_is_asked_by_no_other_name(world: World) -> None:
+    upstream = await world.upstream(erring(404, vllm_error("The model `model` does not exist.", 404)))
+    running = await world.gateway(backend(upstream.url, kind="engine"))
+    answer = await world.post(running, REQUEST)
+    assert (answer.status, answer.error["code"]) == (404, "model_not_found")
+    assert len(upstream.requests) == 1
+
+
 async def test_retries_are_counted(world: World) -> None:
     bad, good = await world.upstream(resetting), await world.upstream(streaming)
     running = await world.gateway(backend(bad.url, good.url))

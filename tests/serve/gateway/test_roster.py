@@ -112,6 +112,23 @@ async def test_endpoints_of_who_is_not_on_the_roster_are_nobody_s(place: Place) 
     assert place.table.find("a").balancer.endpoints == []
 
 
+async def test_a_contradiction_leaves_everything_as_it_was_and_is_over_with_what_caused_it(place: Place) -> None:
+    place.roster.set_models([entry("a"), entry("b")])
+    place.roster.set_endpoints("ns/a", [HERE])
+    kept = place.table.backends
+    contradiction = Entry("ns/c", ServedModel(name="a"))
+    nowhere = Entry("ns/c", ServedModel(name="c", kind="upstream"), upstream="http:")
+    for wrong in (contradiction, nowhere):
+        with pytest.raises(ValueError, match=r"is claimed by|is not an http"):
+            place.roster.set_models([entry("a"), entry("b", max_ongoing=1), wrong])
+        assert place.table.backends == kept
+        place.roster.set_endpoints("ns/a", [HERE])
+        assert [endpoint.url for endpoint in kept[0].balancer.endpoints] == [HERE]
+    assert place.roster.set_models([entry("a"), entry("d")]) == ["ns/d"]
+    assert place.table.find("a") is kept[0]
+    assert (kept[0].removed, kept[1].removed) == (False, True)
+
+
 async def test_series_of_names_that_are_no_more_vanish_and_others_stay(place: Place) -> None:
     place.roster.set_models([entry("a"), entry("b")])
     for name in ("a", "b"):

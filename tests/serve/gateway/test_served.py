@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from fairlead_serve.errors import ModelFileError
-from fairlead_serve.gateway.served import Listing, read_listing, what_matters
+from fairlead_serve.gateway import served
+from fairlead_serve.gateway.served import read_listing, what_matters
 
 TINY: dict[str, Any] = {"model": {"uri": "tiny://chat"}, "engine": {"device": "cpu"}}
 LORA = {"adapters": [{"name": "sql", "uri": "hf://org/sql"}, {"name": "poems", "uri": "hf://org/poems"}]}
@@ -21,20 +22,10 @@ def manifest(spec: dict[str, Any] | None = None, **status: Any) -> dict[str, Any
     }
 
 
-def adapters_after(*states: dict[str, str]) -> list[str]:
-    """The adapters that can be asked for when the status has named them in these states, one after the other."""
-    listing: Listing | None = None
-    for one in states:
-        adapters = [{"name": name, "state": state} for name, state in one.items()]
-        listing = read_listing(manifest({**TINY, "lora": LORA}, adapters=adapters), listing)
-    assert listing is not None
-    return [adapter.name for adapter in listing.served.adapters]
-
-
 def test_a_model_is_known_by_its_place_and_its_names_and_when_it_was_made() -> None:
     model = {"uri": "tiny://chat", "name": "Qwen/Qwen3", "aliases": ["small"]}
-    listing = read_listing(manifest({**TINY, "model": model, "fallback": ["llama"], "lora": LORA}), None)
-    assert (listing.key, listing.fallbacks, listing.reserved) == ("ns/qwen", ("ns/llama",), ("sql", "poems"))
+    listing = read_listing(manifest({**TINY, "model": model, "fallback": ["llama"]}))
+    assert (listing.key, listing.fallbacks) == ("ns/qwen", ("ns/llama",))
     assert (listing.served.name, listing.served.aliases) == ("Qwen/Qwen3", ("small",))
     assert listing.served.created == 1_767_323_045
     assert listing.refusal == ""
@@ -43,7 +34,7 @@ def test_a_model_is_known_by_its_place_and_its_names_and_when_it_was_made() -> N
 def test_an_upstream_is_known_by_its_url_and_its_secret() -> None:
     secret = {"name": "hosted", "key": "token"}
     upstream = {"url": "https://api.example.org/v1/", "model": "gpt", "apiKeySecretRef": secret}
-    listing = read_listing(manifest({"upstream": upstream}), None)
+    listing = read_listing(manifest({"upstream": upstream}))
     assert (listing.upstream, listing.served.kind, listing.served.upstream_model) == (
         "https://api.example.org",
         "upstream",
@@ -51,6 +42,29 @@ def test_an_upstream_is_known_by_its_url_and_its_secret() -> None:
     )
     assert listing.api_key is not None
     assert (listing.api_key.name, listing.api_key.key) == ("hosted", "token")
+
+
+@pytest.mark.parametrize(
+    ("url", "base"),
+    [
+        ("http://ollama:11434/v1", "http://ollama:11434"),
+        ("http://ollama:11434/v1/", "http://ollama:11434"),
+        ("http://host/proxy/v1", "http://host/proxy"),
+        ("http://host/proxy", "http://host/proxy"),
+        ("http://v1", "http://v1"),
+        ("http://v1/", "http://v1"),
+        ("http://v1/v1", "http://v1"),
+    ],
+)
+def test_the_v1_of_an_upstream_is_that_of_its_path_and_not_of_its_host(url: str, base: str) -> None:
+    assert read_listing(manifest({"upstream": {"url": url}})).upstream == base
+
+
+def test_an_upstream_that_no_connection_leads_to_is_refused_and_not_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(served, "upstream_url", lambda _: "http://user:geheim@host:port")
+    with pytest.raises(ModelFileError, match=r"the Model ns/qwen: spec\.upstream\.url: expected http") as refusal:
+        read_listing(manifest({"upstream": {"url": "http://host/v1"}}))
+    assert "geheim" not in str(refusal.value)
 
 
 @pytest.mark.parametrize(
@@ -67,29 +81,22 @@ def test_an_upstream_is_known_by_its_url_and_its_secret() -> None:
 def test_what_nothing_will_ever_start_is_refused_and_what_waits_for_an_engine_is_not(
     spec: dict[str, Any], refused: bool
 ) -> None:
-    assert bool(read_listing(manifest(spec), None).refusal) is refused
+    assert bool(read_listing(manifest(spec)).refusal) is refused
 
 
-def test_an_adapter_can_be_asked_for_when_it_is_loaded() -> None:
-    assert adapters_after({"sql": "Loaded", "poems": "Loading"}) == ["sql"]
+@pytest.mark.parametrize("state", [None, "Pending", "Loading", "Loaded", "Failed"])
+def test_every_adapter_can_be_asked_for_whatever_engines_have_of_it_by_now(state: str | None) -> None:
+    status = {"adapters": [{"name": "sql", "state": state}]} if state else {}
+    adapters = read_listing(manifest({**TINY, "lora": LORA}, **status)).served.adapters
+    assert [(one.name, one.uri) for one in adapters] == [("sql", "hf://org/sql"), ("poems", "hf://org/poems")]
 
 
-def test_an_adapter_that_new_engines_are_still_loading_stays() -> None:
-    assert adapters_after({"sql": "Loaded"}, {"sql": "Loading"}) == ["sql"]
-
-
-@pytest.mark.parametrize("then", [{"sql": "Failed"}, {}])
-def test_an_adapter_that_failed_or_is_no_more_goes(then: dict[str, str]) -> None:
-    assert adapters_after({"sql": "Loaded"}, then) == []
-
-
-def test_the_rest_of_the_status_does_not_matter() -> None:
+def test_the_status_does_not_matter() -> None:
     loaded = [{"name": "sql", "state": "Loaded"}]
-    assert what_matters(manifest(phase="Starting")) == what_matters(manifest(phase="Serving", replicas=3))
-    assert what_matters(manifest(adapters=loaded)) != what_matters(manifest())
+    assert what_matters(manifest(phase="Starting")) == what_matters(manifest(phase="Serving", adapters=loaded))
     assert what_matters(manifest({**TINY, "suspend": True})) != what_matters(manifest())
 
 
 def test_what_this_release_does_not_know_is_refused_with_its_place() -> None:
     with pytest.raises(ModelFileError, match=r"the Model ns/qwen: spec\.future"):
-        read_listing(manifest({**TINY, "future": 1}), None)
+        read_listing(manifest({**TINY, "future": 1}))

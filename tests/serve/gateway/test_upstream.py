@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import itertools
+import socket
 import ssl
 from collections.abc import AsyncIterator
 
@@ -94,6 +95,19 @@ async def test_a_connection_is_used_again(world: World, client: UpstreamClient) 
     for _ in range(5):
         assert await (await ask(client, upstream)).read(10) == b"one"
     assert (upstream.connections, client.idle) == (1, 1)
+
+
+async def test_the_other_side_of_a_silent_connection_is_looked_after(world: World, client: UpstreamClient) -> None:
+    upstream = await world.upstream(sending(STREAM_HEAD))
+    answer = await ask(client, upstream)
+    transport = answer._connection._transport
+    assert transport is not None
+    connection = transport.get_extra_info("socket")
+    assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+    options = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT, socket.TCP_USER_TIMEOUT)
+    found = [connection.getsockopt(socket.IPPROTO_TCP, option) for option in options]
+    assert found == [15, 5, 3, 30_000]
+    answer.abort()
 
 
 async def test_requests_at_once_have_a_connection_each_and_only_some_are_kept(
