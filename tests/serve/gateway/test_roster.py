@@ -1,18 +1,26 @@
 """What becomes of backends, connections and metrics when Models come, change and go."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
 
+from fairlead_serve.asgi import Message
+from fairlead_serve.errors import ApiError
+from fairlead_serve.gateway.auth import ANONYMOUS, CALLER
+from fairlead_serve.gateway.exchange import Means, Outlet
+from fairlead_serve.gateway.inbound import Inbound
+from fairlead_serve.gateway.limits import Limits
 from fairlead_serve.gateway.probes import Prober
+from fairlead_serve.gateway.proxy import Proxy
 from fairlead_serve.gateway.roster import Entry, Roster
 from fairlead_serve.gateway.routing import RoutingTable
 from fairlead_serve.gateway.upstream import Origin, UpstreamClient
 from fairlead_serve.metrics import GatewayMetrics
-from fairlead_serve.settings import ServedModel
+from fairlead_serve.settings import ServedModel, Sizes, Times
 from tests.serve.gateway.test_probes import NEVER, no_script
-from tests.serve.gateway.world import World, until
+from tests.serve.gateway.world import CHAT, World, until
 
 TOKEN = [(b"x-fairlead-internal-token", b"internal")]
 HERE = "http://127.0.0.1:1/engines/a"
@@ -120,7 +128,7 @@ async def test_a_contradiction_leaves_everything_as_it_was_and_is_over_with_what
     nowhere = Entry("ns/c", ServedModel(name="c", kind="upstream"), upstream="http:")
     for wrong in (contradiction, nowhere):
         with pytest.raises(ValueError, match=r"is claimed by|is not an http"):
-            place.roster.set_models([entry("a"), entry("b", max_ongoing=1), wrong])
+            place.roster.set_models([entry("a"), wrong])
         assert place.table.backends == kept
         place.roster.set_endpoints("ns/a", [HERE])
         assert [endpoint.url for endpoint in kept[0].balancer.endpoints] == [HERE]
@@ -140,3 +148,21 @@ async def test_series_of_names_that_are_no_more_vanish_and_others_stay(place: Pl
     place.roster.set_models([entry("a"), entry("b")])
     place.metrics.meter("a").done(200, 0.1)
     assert 'fairlead_requests_total{model="a",status="200"} 1.0' in place.metrics.render().decode()
+
+
+async def test_a_request_that_was_let_in_before_the_end_of_its_model_brings_no_series_back(place: Place) -> None:
+    async def staying() -> Message:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def unheard(_: Message) -> None:
+        raise AssertionError
+
+    proxy = Proxy(place.table, Means(place.client, place.metrics, Times(), Sizes()), Limits("memory://"))
+    place.roster.set_models([entry("a")])
+    permit = await proxy.permit(ANONYMOUS, "a")
+    place.roster.set_models([])
+    inbound = Inbound(CHAT, [], b"{}", "a", stream=False)
+    with pytest.raises(ApiError, match="the model a was deleted"):
+        await proxy.forward({CALLER: ANONYMOUS}, staying, inbound, Outlet(unheard), permit)
+    assert 'model="a"' not in place.metrics.render().decode()
