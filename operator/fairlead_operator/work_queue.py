@@ -41,13 +41,16 @@ class WorkQueue:
         *,
         backoff: Backoff = DEFAULT_BACKOFF,
         clock: Callable[[], float] = time.monotonic,
-        spread: Callable[[], float] = random.random,
+        spread: Callable[[], float] | None = None,
         on_wait: Callable[[float], None] = lambda _seconds: None,
     ) -> None:
-        """`spread` gives numbers from 0 to 1; `on_wait` is told how long each key waited for hands, in seconds."""
+        """`spread` gives numbers from 0 to 1, by default by chance.
+
+        `on_wait` is told how long each key waited for hands, in seconds.
+        """
         self._backoff = backoff
         self._clock = clock
-        self._spread = spread
+        self._spread = spread or random.Random().random  # noqa: S311 - no secret
         self._on_wait = on_wait
         self._changed = threading.Condition()
         self._first: OrderedDict[Key, float] = OrderedDict()

@@ -105,6 +105,8 @@ class Informer:
         self._failure: str | None = None
         self._known = True
         self._pause = timing.first_pause
+        # Of its own: a thread that draws from everybody's makes what others draw depend on it.
+        self._chance = random.Random()  # noqa: S311 - no secret
 
     @property
     def synced(self) -> bool:
@@ -187,7 +189,7 @@ class Informer:
                 continue
             else:
                 continue
-            self._stopping.wait(random.uniform(0.5, 1.0) * self._pause)  # noqa: S311 - so that not all come back at once
+            self._stopping.wait(self._chance.uniform(0.5, 1.0) * self._pause)  # so that not all come back at once
             self._pause = min(2 * self._pause, self._timing.longest_pause)
 
     def _list(self) -> None:
@@ -230,7 +232,7 @@ class Informer:
         self._synced.set()
 
     def _watch(self) -> None:
-        seconds = max(1, round(self._timing.watch * random.uniform(0.75, 1.25)))  # noqa: S311 - spreads the watches
+        seconds = max(1, round(self._timing.watch * self._chance.uniform(0.75, 1.25)))  # spreads the watches
         query = {
             **self._selectors,
             "watch": "true",

@@ -3,7 +3,7 @@
 import contextlib
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,8 @@ from tests.kube.server import KubeServer
 from tests.operator import samples
 from tests.operator.waiting import until
 
+# A connection that died in silence is given up within the patience of a test.
+BRISK = Timing(watch=2, grace=1, first_pause=0.01, longest_pause=0.05, absent=0.05)
 QUICK = Timing(watch=20, grace=5, first_pause=0.01, longest_pause=0.05, absent=0.05)
 
 
@@ -298,17 +300,33 @@ def test_dropped_watches_and_forgotten_history_lose_nothing(world: World, standi
 def test_through_any_disorder_own_writes_are_seen_and_the_last_that_is_told_is_how_it_is(
     cluster: KubeCluster, standin: KubeServer, seed: int
 ) -> None:
-    chance = random.Random(seed)
     told: dict[Key, Versions] = {}
     client = connect(cluster.kubeconfig)
     api = Api(ApiServer(client))
     # What a reconcile would see that is called for then.
     caches = Caches(
-        client, (cluster.namespace,), on_change=lambda key: told.update({key: versions(caches, key)}), timing=QUICK
+        client, (cluster.namespace,), on_change=lambda key: told.update({key: versions(caches, key)}), timing=BRISK
     )
     seen = Cluster(api, caches, Recorder(api))
     caches.start()
-    until(lambda: caches.synced)
+    try:
+        until(lambda: caches.synced)
+        disorder(cluster, standin, seen, lambda key: versions(caches, key), random.Random(seed))
+        keys = [Key(cluster.namespace, f"m{number}") for number in range(3)]
+        until(lambda: {key: told.get(key, {}) for key in keys} == {key: real(cluster, key) for key in keys})
+    finally:
+        caches.stop()
+        client.close()
+
+
+def disorder(
+    cluster: KubeCluster,
+    standin: KubeServer,
+    seen: Cluster,
+    known_of: Callable[[Key], "Versions"],
+    chance: random.Random,
+) -> None:
+    """Writes of ours and of others, and everything that may happen to a connection, in any order."""
     for number in range(300):
         name, model = f"c{chance.randrange(8)}", f"m{chance.randrange(3)}"
         labels = {"name": name, "namespace": cluster.namespace, "labels": {"fairlead.dev/model": model}}
@@ -318,7 +336,7 @@ def test_through_any_disorder_own_writes_are_seen_and_the_last_that_is_told_is_h
                 # One that meets the end of a connection fails, and that is all.
                 with contextlib.suppress(Away):
                     written = seen.apply(document)
-                    known = versions(caches, Key(cluster.namespace, model))
+                    known = known_of(Key(cluster.namespace, model))
                     assert known[name] >= int(written["metadata"]["resourceVersion"])
             case "theirs":
                 cluster.apply(document)
@@ -334,10 +352,6 @@ def test_through_any_disorder_own_writes_are_seen_and_the_last_that_is_told_is_h
             case _:
                 standin.away()
                 standin.back()
-    keys = [Key(cluster.namespace, f"m{number}") for number in range(3)]
-    until(lambda: {key: told.get(key, {}) for key in keys} == {key: real(cluster, key) for key in keys})
-    caches.stop()
-    client.close()
 
 
 Versions = dict[str, int]

@@ -10,7 +10,8 @@ import pytest
 
 from tests.kube.resources import Manifest
 from tests.kube.simulation import pod_status
-from tests.operator.world import MODELS, World, now
+from tests.operator.waiting import until
+from tests.operator.world import World, now
 
 Status = Mapping[str, Any]
 
@@ -91,7 +92,7 @@ def test_a_pod_that_fails_is_named_in_the_status_within_seconds(served: World, r
     assert served.wait_condition("Ready", "False", reason)
     failure = served.status()["lastFailure"]
     assert (failure["reason"], failure["pod"]) == (reason, "m-0")
-    served.cluster.wait_until(MODELS, "m", lambda _: ("Warning", reason) in served.events())
+    until(lambda: ("Warning", reason) in served.events())
 
 
 def test_a_container_that_is_being_created_is_no_failure(served: World) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from tests.kube.resources import Manifest
+from tests.operator.waiting import until
 from tests.operator.world import DEPLOYMENTS, MODELS, World, condition
 
 CLAIMS = "v1/persistentvolumeclaims"
@@ -244,7 +245,7 @@ def test_what_the_cluster_lacks_is_said_and_nothing_is_made(
     found = served.wait_condition("SpecValid", "False", reason)
     assert words in found["message"]
     assert served.cluster.get(DEPLOYMENTS, "m") is None
-    assert ("Warning", reason) in served.events()
+    until(lambda: ("Warning", reason) in served.events())
 
 
 def test_a_fallback_that_is_not_there_keeps_nothing_from_being_served(served: World) -> None:

@@ -17,6 +17,7 @@ from tests.kube.simulation.clock import ManualClock
 from tests.kube.simulation.engine import Engine
 from tests.kube.simulation.script import Crash, Pulling, Ready, Starting
 from tests.kube.simulation.simulation import Simulation, node
+from tests.operator.waiting import until
 from tests.operator.world import DEPLOYMENTS, MODELS, World, condition
 
 GPU = {"engine": {"device": "cuda"}}
@@ -87,7 +88,7 @@ def test_a_model_that_is_applied_becomes_ready(world: World) -> None:
     assert (status["phase"], status["replicas"], status["desiredReplicas"]) == ("Serving", 2, 2)
     assert status["currentRevision"] == status["updatedRevision"]
     assert condition(status, "ModelCached")["status"] == "True"
-    assert ("Normal", "Ready") in world.events()
+    until(lambda: ("Normal", "Ready") in world.events())
 
 
 @pytest.mark.usefixtures("simulation")
@@ -118,7 +119,7 @@ def test_an_update_that_crashes_goes_back_while_the_other_engines_serve(
     assert "no kernel image" in condition(found, "Progressing")["message"]
     world.wait(lambda status: status["readyReplicas"] == 2 and status["currentRevision"] == before)
     assert seen.fewest_ready >= 1
-    assert ("Warning", "RolledBack") in world.events()
+    until(lambda: ("Warning", "RolledBack") in world.events())
     assert condition(world.status(), "Ready")["status"] == "True"
     # Once it is known to fail it is not tried again, not even by another operator.
     uids = {pod["metadata"]["uid"] for pod in pods(world)}
