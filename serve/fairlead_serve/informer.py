@@ -332,6 +332,8 @@ class _Cache:
         self._index: dict[str, set[_Key]] = {}
         # Objects that are newer than what the watch has told, by our own writes, and their versions.
         self._ahead: dict[_Key, int] = {}
+        # What was there before those, as it was told last: a write may move an object from one value to another.
+        self._untold: dict[_Key, _Entry | None] = {}
         self._position = 0
 
     def get(self, key: _Key) -> Manifest | None:
@@ -356,6 +358,7 @@ class _Cache:
             # What the watch has passed already it told better, or told the end of.
             if version > self._position and version > self._ahead.get(key, 0):
                 self._ahead[key] = version
+                self._untold.setdefault(key, self._entries.get(key))
                 self._put(key, entry)
 
     def reached(self, version: str) -> None:
@@ -366,13 +369,16 @@ class _Cache:
         """Take in one event; the change to tell of, or None where there is none."""
         key, entry = _key(manifest), self._entry(manifest)
         with self._lock:
-            old = self._entries.get(key)
+            current = self._entries.get(key)
+            old = self._untold.get(key, current)
             self._position = _number(entry.version)
-            if self._position < self._ahead.get(key, 0) and old is not None:
+            if self._position < self._ahead.get(key, 0) and current is not None:
                 # Somebody else's write before ours. Ours holds it too, but was decided on without it.
-                return old.manifest, old.manifest
+                self._untold[key] = current
+                return (old or current).manifest, current.manifest
+            self._untold.pop(key, None)
             # A write of our own is told like any other: whoever wrote may have to look at what came of it.
-            known = self._ahead.pop(key, None) is None and old is not None and old.version == entry.version
+            known = self._ahead.pop(key, None) is None and current is not None and current.version == entry.version
             if gone:
                 self._remove(key)
             elif known:
@@ -390,14 +396,15 @@ class _Cache:
             still_ahead = {key: written for key, written in self._ahead.items() if written > self._position}
             listed.update({key: self._entries[key] for key in still_ahead})
             for key in self._entries.keys() - listed.keys():
-                changes.append((self._entries[key], None))
+                changes.append((self._untold.get(key) or self._entries[key], None))
                 self._remove(key)
             for key, entry in listed.items():
                 old = self._entries.get(key)
                 if old is None or old.version != entry.version or key in self._ahead:
-                    changes.append((old, entry))
+                    changes.append((self._untold.get(key, old), entry))
                     self._put(key, entry)
             self._ahead = still_ahead
+            self._untold = {key: self._untold.get(key) for key in still_ahead}
         return [(old.manifest if old else None, new.manifest if new else None) for old, new in changes]
 
     def _entry(self, manifest: Manifest) -> _Entry:
