@@ -19,6 +19,7 @@ import typer
 from fairlead_operator.crd import as_yaml, custom_resource_definition
 from fairlead_operator.errors import OperatorError
 from fairlead_serve.errors import FairleadError
+from fairlead_serve.internal import TOKEN_VARIABLE
 from fairlead_serve.model import load
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def run(
             load_operator_settings(config), namespaces=tuple(namespace or ()), all_namespaces=all_namespaces
         )
         configure_logging(sys.stdout)
-        token = os.environ.get("FAIRLEAD_INTERNAL_TOKEN", "")
+        token = os.environ.get(TOKEN_VARIABLE, "")
         installation = Installation(connect(kubeconfig), home_namespace(kubeconfig), token)
         with _stopping_on_signals() as stopping, ThreadPoolExecutor(1, "manager") as threads:
             # Not in this thread: the handler of a signal sets what is waited for, and runs in this one.

@@ -45,10 +45,6 @@ class Cluster:
         """One Model, as of the last that was heard."""
         return self._caches.model(key)
 
-    def models(self) -> list[Manifest]:
-        """Every Model."""
-        return self._caches.models()
-
     def knows(self, manifest: Manifest) -> bool:
         """Whether the cluster has the kind of `manifest`."""
         return self._caches.knows(kind_of(manifest))

@@ -11,9 +11,9 @@ from typing import Any, Protocol
 import urllib3
 
 from fairlead_operator.render import Manifest
+from fairlead_serve.internal import TOKEN_HEADER
 
 STATUS_PORT = 8090
-_TOKEN_HEADER = "x-fairlead-internal-token"  # noqa: S105 - the header's name
 # A pod that does not answer must not hold up the others: it is asked again within seconds.
 _TIMEOUT = urllib3.Timeout(connect=0.5, read=1.0)
 _MOST_BYTES = 256 * 1024
@@ -67,7 +67,7 @@ class EnginePods:
                 method,
                 f"http://{host}:{self.port}{path}",
                 body=None if body is None else json.dumps(body).encode(),
-                headers={_TOKEN_HEADER: self.token, "content-type": "application/json"},
+                headers={TOKEN_HEADER: self.token, "content-type": "application/json"},
                 preload_content=False,
             )
             try:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from fairlead_operator.render import Manifest
+from fairlead_serve.informer import MODEL_LABEL
 from fairlead_serve.model import API_VERSION, KIND
 
-MODEL_LABEL = "fairlead.dev/model"
 REVISION_LABEL = "fairlead.dev/revision"
 """On the pods of a Deployment: which revision of the Model they are."""
 APPLIED = "fairlead.dev/applied"

@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 import yaml
 
-from fairlead_operator.ownership import MODEL_LABEL
 from fairlead_operator.render import Manifest
+from fairlead_serve.informer import MODEL_LABEL
 
 OUTCOME = "fairlead.dev/outcome"
 FAILURE = "fairlead.dev/failure"

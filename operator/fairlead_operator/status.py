@@ -22,13 +22,13 @@ from fairlead_operator.conditions import (
     WorkloadReason,
 )
 from fairlead_operator.observed import Observed, Problem, Wanted
-from fairlead_operator.ownership import MODEL_LABEL
 from fairlead_operator.plan import Plan
-from fairlead_operator.pods import PodFailure, engine_verdict, is_over, is_ready, revision_of, worst
+from fairlead_operator.pods import PodFailure, engine_status, engine_verdict, is_over, is_ready, revision_of, worst
 from fairlead_operator.render import Manifest
 from fairlead_operator.revisions import RETRY, last_good
 from fairlead_operator.words import quoted
 from fairlead_operator.workload import Workload
+from fairlead_serve.informer import MODEL_LABEL
 from fairlead_serve.model import ModelSpec
 
 _HTTP_PORT = 8000
@@ -277,7 +277,7 @@ class _Status:
             (ready, "Serving" if ready >= desired and not self._rollout_failed else "Degraded"),
             (failed, "Failed"),
             ("Downloading" in phases, "Caching"),
-            (phases or _has_container(self._seen.pods), "Starting"),
+            (phases or any(map(engine_status, self._seen.pods)), "Starting"),
         )
         return next((phase for holds, phase in cases if holds), "Pending")
 
@@ -417,10 +417,6 @@ def _failure_manifest(failure: PodFailure) -> Manifest:
         "time": failure.time,
     }
     return {name: value for name, value in given.items() if value not in (None, "")}
-
-
-def _has_container(pods: Sequence[Manifest]) -> bool:
-    return any(pod.get("status", {}).get("containerStatuses") for pod in pods)
 
 
 def _bytes(count: float) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from fairlead_operator.conditions import WorkloadReason
 from fairlead_operator.drift import differences
+from fairlead_operator.fields import condition
 from fairlead_operator.ownership import REVISION_LABEL
 from fairlead_operator.pods import PodFailure, is_leaving, is_over, is_ready
 from fairlead_operator.render import Manifest
@@ -108,7 +109,7 @@ def _deployment(manifest: Manifest) -> Workload:
     seen = status.get("observedGeneration", 0) >= manifest["metadata"].get("generation", 0)
     replicas, updated = int(status.get("replicas", 0)), int(status.get("updatedReplicas", 0))
     available = int(status.get("availableReplicas", 0))
-    progressing = _condition(status, "Progressing")
+    progressing = condition(manifest, "Progressing")
     overdue = progressing.get("reason") == "ProgressDeadlineExceeded"
     return Workload(
         revision=(spec["template"]["metadata"].get("labels") or {}).get(REVISION_LABEL, ""),
@@ -134,8 +135,8 @@ def _ray_service(manifest: Manifest, pods: Sequence[Manifest], clusters: Sequenc
     desired = 0 if manifest["spec"].get("suspend") else _workers(manifest, current)
     settled = (
         seen
-        and _condition(status, "Ready").get("status") == "True"
-        and _condition(status, "UpgradeInProgress").get("status") != "True"
+        and condition(manifest, "Ready").get("status") == "True"
+        and condition(manifest, "UpgradeInProgress").get("status") != "True"
         and all(state == "RUNNING" for state in _applications(status))
         and not any(_has_other_pods(manifest, cluster) for cluster in current)
     )
@@ -181,7 +182,3 @@ def _other_pods(service: Manifest, cluster: Manifest) -> Iterator[str]:
     yield from differences(wanted["headGroupSpec"]["template"], found.get("headGroupSpec", {}).get("template"))
     for mine, other in groups:
         yield from differences(mine["template"], other.get("template"))
-
-
-def _condition(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
-    return next((one for one in status.get("conditions") or () if one.get("type") == kind), {})
