@@ -23,7 +23,7 @@ def test_every_file_in_the_table_of_the_architecture_page_is_there() -> None:
     names = re.findall(r"`([\w./-]+(?:\.\w+|/))`", table)
     assert len(names) > 30
     operator = ROOT / "operator" / "fairlead_operator"
-    places = [ROOT, SERVE, SERVE / "engine", SERVE / "gateway", SERVE.parent, operator]
+    places = [ROOT, SERVE, SERVE / "engine", SERVE / "gateway", SERVE / "model", SERVE.parent, operator]
     missing = [name for name in names if not any((place / name).exists() for place in places)]
     assert not missing
 

@@ -2,7 +2,7 @@
 
     python tools/reference.py --write
 
-Run it after every change of `fairlead_serve/model.py` or `fairlead_operator/cel_rules.py` and read the difference.
+Run it after every change of `fairlead_serve/model/` or `fairlead_operator/cel_rules.py` and read the difference.
 """
 
 import argparse
