@@ -146,7 +146,7 @@ async def test_clients_that_leave_leave_their_partial_answers(async_client: Asyn
         await stream.close()
         items = await async_client.conversations.items.list(made.id, order="asc")
         while len(items.data) < 2:
-            await asyncio.sleep(1)  # the store has something to write meanwhile, and the engine all cores
+            await asyncio.sleep(0.2)  # the store has something to write meanwhile
             items = await async_client.conversations.items.list(made.id, order="asc")
         answer = items.data[1]
         assert answer.type == "message"

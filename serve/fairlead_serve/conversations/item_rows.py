@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, Select, and_, delete, insert, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import ColumnElement, Connection, Select, and_, delete, insert, select
 
 from fairlead_serve.conversations import conversation_rows
 from fairlead_serve.conversations.records import Item, Order, Page
@@ -13,60 +12,58 @@ from fairlead_serve.errors import NotStored
 _c = items.c
 
 
-async def append(
-    connection: AsyncConnection, owner: str, conversation: str, new: Sequence[Item], *, now: float
-) -> None:
+def append(connection: Connection, owner: str, conversation: str, new: Sequence[Item], *, now: float) -> None:
     """Add `new` at the end, together and in order. Raises NotStored, and StoreError where an id is there already."""
-    first = await conversation_rows.use(connection, owner, conversation, now=now, positions=len(new))
-    await put(connection, conversation, first, new)
+    first = conversation_rows.use(connection, owner, conversation, now=now, positions=len(new))
+    put(connection, conversation, first, new)
 
 
-async def put(connection: AsyncConnection, conversation: str, first: int, new: Sequence[Item]) -> None:
+def put(connection: Connection, conversation: str, first: int, new: Sequence[Item]) -> None:
     """Add `new` at the positions from `first`, which the caller has reserved. Raises StoreError as `append`."""
     rows = [
         {"conversation": conversation, "position": position, "id": item["id"], "body": item}
         for position, item in enumerate(new, start=first)
     ]
     if rows:
-        await connection.execute(insert(items), rows)
+        connection.execute(insert(items), rows)
 
 
-async def page(
-    connection: AsyncConnection, owner: str, conversation: str, *, after: str | None, limit: int, order: Order
+def page(
+    connection: Connection, owner: str, conversation: str, *, after: str | None, limit: int, order: Order
 ) -> Page[Item]:
     """Raises NotStored where there is no such conversation, or no `after` in it."""
     descending = order == "desc"
     wanted: list[ColumnElement[bool]] = []
     if after is not None:
-        position, _ = await _find(connection, owner, conversation, after)
+        position, _ = _find(connection, owner, conversation, after)
         wanted.append(_c.position < position if descending else _c.position > position)
     by = _c.position.desc() if descending else _c.position
     statement = _of(owner, conversation, *wanted).order_by(by).limit(limit + 1)
-    return Page.cut(await _bodies(connection, conversation, statement), limit)
+    return Page.cut(_bodies(connection, conversation, statement), limit)
 
 
-async def everything(connection: AsyncConnection, owner: str, conversation: str) -> list[Item]:
+def everything(connection: Connection, owner: str, conversation: str) -> list[Item]:
     """All items, the oldest first. Raises NotStored."""
-    return await _bodies(connection, conversation, _of(owner, conversation).order_by(_c.position))
+    return _bodies(connection, conversation, _of(owner, conversation).order_by(_c.position))
 
 
-async def get(connection: AsyncConnection, owner: str, conversation: str, name: str) -> Item:
+def get(connection: Connection, owner: str, conversation: str, name: str) -> Item:
     """Raises NotStored where there is no such conversation, or no such item in it."""
-    _, body = await _find(connection, owner, conversation, name)
+    _, body = _find(connection, owner, conversation, name)
     return body
 
 
-async def remove(connection: AsyncConnection, owner: str, conversation: str, name: str, *, now: float) -> None:
+def remove(connection: Connection, owner: str, conversation: str, name: str, *, now: float) -> None:
     """Delete an item, which is a use. Raises NotStored."""
-    await conversation_rows.use(connection, owner, conversation, now=now)
-    result = await connection.execute(delete(items).where(_c.conversation == conversation, _c.id == name))
+    conversation_rows.use(connection, owner, conversation, now=now)
+    result = connection.execute(delete(items).where(_c.conversation == conversation, _c.id == name))
     if result.rowcount == 0:
         raise NotStored("item", name)
 
 
-async def _find(connection: AsyncConnection, owner: str, conversation: str, name: str) -> tuple[int, Item]:
+def _find(connection: Connection, owner: str, conversation: str, name: str) -> tuple[int, Item]:
     """The position and the body of an item."""
-    found = (await connection.execute(_of(owner, conversation, _c.id == name))).one_or_none()
+    found = connection.execute(_of(owner, conversation, _c.id == name)).one_or_none()
     if found is None:
         raise NotStored("conversation", conversation)
     position, body = found
@@ -75,8 +72,8 @@ async def _find(connection: AsyncConnection, owner: str, conversation: str, name
     return position, body
 
 
-async def _bodies(connection: AsyncConnection, conversation: str, statement: Select[int | None, Item]) -> list[Item]:
-    rows = (await connection.execute(statement)).all()
+def _bodies(connection: Connection, conversation: str, statement: Select[int | None, Item]) -> list[Item]:
+    rows = connection.execute(statement).all()
     if not rows:
         raise NotStored("conversation", conversation)
     return [body for position, body in rows if position is not None]

@@ -4,17 +4,22 @@ import contextlib
 import os
 import sqlite3
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
-from sqlalchemy import URL, Connection, event
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy import URL, Connection, create_engine, event
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from fairlead_serve.conversations.engines import Bounds, Engines
+from fairlead_serve.conversations.connections import Bounds
+from fairlead_serve.conversations.lane import Lane
 from fairlead_serve.errors import ConfigurationError
 
+T = TypeVar("T")
+
 _READERS = 4
+# Enough for all who come while the disk is waited for; few enough for other gateways not to wait long.
+_WRITES_TOGETHER = 100
 # Readers and the writer do not wait for each other. Needs synchronous=FULL for what is committed to be on disk.
 _WAL = "PRAGMA journal_mode=WAL"
 
@@ -54,34 +59,46 @@ class SqliteFile:
         finally:
             new.unlink()
 
-    def engines(self, bounds: Bounds) -> Engines:
-        # One connection for writing: who waits for it waits in line, where SQLite itself would have them try at
-        # random. Its lock is taken at once, or two that have read could both be unable to go on.
-        return Engines(
-            reader=self._engine(bounds, begin="BEGIN", connections=_READERS),
-            writer=self._engine(bounds, begin="BEGIN IMMEDIATE", connections=1),
-        )
+    def connections(self, bounds: Bounds) -> "SqliteConnections":
+        return SqliteConnections(self._path, bounds)
 
-    def _engine(self, bounds: Bounds, *, begin: str, connections: int) -> AsyncEngine:
-        engine = create_async_engine(
-            URL.create("sqlite+aiosqlite", database=str(self._path)),
-            pool_size=connections,
-            max_overflow=0,
-            pool_timeout=bounds.answer,
-            hide_parameters=True,
-            # Without a level Python's driver begins no transactions of its own.
-            connect_args={"timeout": bounds.answer, "isolation_level": None},
-        )
 
-        def set_up(connection: Any, _: ConnectionPoolEntry) -> None:
-            cursor = connection.cursor()
-            for pragma in (_WAL, "PRAGMA synchronous=FULL", "PRAGMA foreign_keys=ON"):
-                cursor.execute(pragma)
-            cursor.close()
+class SqliteConnections:
+    """Connections to one file. One is for writing: who waits for it waits in line, where SQLite would try at random."""
 
-        def begin_transaction(connection: Connection) -> None:
-            connection.exec_driver_sql(begin)
+    def __init__(self, path: Path, bounds: Bounds) -> None:
+        # A write takes its lock at once, or two that have read could both be unable to go on.
+        self._readers = _lane(path, bounds, begin="BEGIN", threads=_READERS, together=1)
+        self._writer = _lane(path, bounds, begin="BEGIN IMMEDIATE", threads=1, together=_WRITES_TOGETHER)
 
-        event.listen(engine.sync_engine, "connect", set_up)
-        event.listen(engine.sync_engine, "begin", begin_transaction)
-        return engine
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        return await self._readers.run(work)
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        return await self._writer.run(work)
+
+    async def close(self) -> None:
+        await self._readers.close()
+        await self._writer.close()
+
+
+def _lane(path: Path, bounds: Bounds, *, begin: str, threads: int, together: int) -> Lane:
+    engine = create_engine(
+        URL.create("sqlite", database=str(path)),
+        pool_size=threads,
+        max_overflow=0,
+        hide_parameters=True,
+        # Without a level Python's driver begins no transactions of its own.
+        connect_args={"timeout": bounds.answer, "isolation_level": None},
+    )
+
+    def set_up(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
+        for pragma in (_WAL, "PRAGMA synchronous=FULL", "PRAGMA foreign_keys=ON"):
+            connection.execute(pragma)
+
+    def begin_transaction(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    event.listen(engine, "connect", set_up)
+    event.listen(engine, "begin", begin_transaction)
+    return Lane(engine, threads=threads, together=together, patience=bounds.answer)

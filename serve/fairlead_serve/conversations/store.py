@@ -10,8 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, select
 
 from fairlead_serve.conversations import conversation_rows, item_rows, response_rows
 from fairlead_serve.conversations.database import Database
@@ -44,7 +43,7 @@ class Store:
 
     async def ping(self) -> None:
         """Raises StoreUnavailable where the database does not answer."""
-        await self._database.read(lambda connection: connection.execute(select(1)))
+        await self._database.read(lambda connection: connection.scalar(select(1)))
 
     # --- conversations -----------------------------------------------------------------------------
 
@@ -54,10 +53,10 @@ class Store:
         """Begin a conversation with `items`."""
         now = self._clock()
 
-        async def create(connection: AsyncConnection) -> Conversation:
-            created = await conversation_rows.create(connection, owner, id, metadata, now=now)
+        def create(connection: Connection) -> Conversation:
+            created = conversation_rows.create(connection, owner, id, metadata, now=now)
             if items:
-                await item_rows.append(connection, owner, id, items, now=now)
+                item_rows.append(connection, owner, id, items, now=now)
             return created
 
         return await self._database.write(create)

@@ -5,16 +5,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, select
 
 from fairlead_serve.conversations import Store
+from fairlead_serve.conversations.connections import Bounds
 from fairlead_serve.conversations.database import Database
-from fairlead_serve.conversations.engines import Bounds
 from fairlead_serve.conversations.schema import conversations
 from fairlead_serve.errors import ConfigurationError, FairleadError, StoreUnavailable
 from tests.postgres import Postgres
-from tests.serve.conversations.world import OWNER, Closing, messages, names
+from tests.serve.conversations.world import OWNER, Closing, Pause, messages, names
 
 SECRET = "s3cret"
 HASTY = Bounds(connect=0.3, answer=0.3)
@@ -77,10 +76,10 @@ async def test_what_the_server_refuses_is_a_matter_of_the_settings(
     owner = closing(Database(postgres_url))
     await owner.open()
 
-    async def set_up(connection: AsyncConnection) -> None:
-        await connection.exec_driver_sql(f"CREATE USER guest PASSWORD '{postgres.password}'")
-        await connection.exec_driver_sql("CREATE SCHEMA private")
-        await connection.exec_driver_sql("GRANT USAGE ON SCHEMA private TO guest")
+    def set_up(connection: Connection) -> None:
+        connection.exec_driver_sql(f"CREATE USER guest PASSWORD '{postgres.password}'")
+        connection.exec_driver_sql("CREATE SCHEMA private")
+        connection.exec_driver_sql("GRANT USAGE ON SCHEMA private TO guest")
 
     await owner.write(set_up)
     wrong = {
@@ -146,21 +145,20 @@ async def test_who_waits_for_a_lock_waits_within_bounds(url: str, closing: Closi
     holder, waiter = closing(Database(url)), closing(Database(url, bounds=HASTY))
     await holder.open()
     await waiter.open()
-    locked, release = asyncio.Event(), asyncio.Event()
+    pause = Pause()
 
-    async def hold(connection: AsyncConnection) -> None:
-        await _touch(connection)
-        locked.set()
-        await release.wait()
+    def hold(connection: Connection) -> None:
+        _touch(connection)
+        pause(connection)
 
     await holder.write(_insert)
     holding = asyncio.create_task(holder.write(hold))
-    await locked.wait()
+    await pause.reached.wait()
     async with asyncio.timeout(_PATIENCE_SECONDS):
         with pytest.raises(StoreUnavailable):
             await waiter.write(_touch)
         await waiter.read(_look)
-    release.set()
+    pause.end()
     await holding
     await waiter.write(_touch)
 
@@ -171,18 +169,17 @@ async def test_a_vanished_gateway_holds_its_locks_no_longer_than_the_bounds(
     vanished, waiter = closing(Database(postgres_url, bounds=HASTY)), closing(Database(postgres_url))
     await vanished.open()
     await waiter.open()
-    locked, release = asyncio.Event(), asyncio.Event()
+    pause = Pause()
 
-    async def hold(connection: AsyncConnection) -> None:
-        await _touch(connection)
-        locked.set()
-        await release.wait()
+    def hold(connection: Connection) -> None:
+        _touch(connection)
+        pause(connection)
 
     await waiter.write(_insert)
     holding = asyncio.create_task(vanished.write(hold))
-    await locked.wait()
+    await pause.reached.wait()
     await waiter.write(_touch)
-    release.set()
+    pause.end()
     with pytest.raises(StoreUnavailable):
         await holding
 
@@ -190,29 +187,28 @@ async def test_a_vanished_gateway_holds_its_locks_no_longer_than_the_bounds(
 async def test_too_many_at_once_wait_for_a_connection_within_bounds(url: str, closing: Closing) -> None:
     database = closing(Database(url, bounds=Bounds(answer=0.3)))
     await database.open()
-    release = asyncio.Event()
-    holding = [asyncio.create_task(database.read(lambda _: release.wait())) for _ in range(30)]
+    pause = Pause()
+    holding = [asyncio.create_task(database.read(pause)) for _ in range(30)]
     ended, waiting = await asyncio.wait(holding, timeout=_PATIENCE_SECONDS, return_when=asyncio.FIRST_EXCEPTION)
     assert waiting
     assert {str(one.exception()) for one in ended} == {"the database is too slow: every connection to it is in use"}
-    release.set()
+    pause.end()
     await asyncio.wait(waiting)
 
 
 async def test_what_has_begun_ends_before_the_database_is_closed(url: str, closing: Closing) -> None:
     database, again = closing(Database(url)), closing(Database(url))
     await database.open()
-    begun, release = asyncio.Event(), asyncio.Event()
+    pause = Pause()
 
-    async def work(connection: AsyncConnection) -> None:
-        begun.set()
-        await release.wait()
-        await _insert(connection)
+    def work(connection: Connection) -> None:
+        pause(connection)
+        _insert(connection)
 
     working = asyncio.create_task(database.write(work))
-    await begun.wait()
+    await pause.reached.wait()
     end = asyncio.create_task(database.close())
-    release.set()
+    pause.end()
     await end
     await working
     await again.open()
@@ -223,8 +219,8 @@ async def test_an_error_leaves_nothing_of_a_transaction(url: str, closing: Closi
     database = closing(Database(url))
     await database.open()
 
-    async def work(connection: AsyncConnection) -> None:
-        await _insert(connection)
+    def work(connection: Connection) -> None:
+        _insert(connection)
         raise FairleadError("enough")
 
     with pytest.raises(FairleadError, match="enough"):
@@ -249,9 +245,9 @@ async def test_what_is_committed_is_on_the_disk(tmp_path: Path, closing: Closing
     database = closing(Database(f"sqlite:///{tmp_path / 'conversations.db'}"))
     await database.open()
 
-    async def pragmas(connection: AsyncConnection) -> list[object]:
+    def pragmas(connection: Connection) -> list[object]:
         return [
-            (await connection.exec_driver_sql(f"PRAGMA {name}")).scalar_one()
+            connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
             for name in ("journal_mode", "synchronous", "foreign_keys")
         ]
 
@@ -276,14 +272,14 @@ async def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Pa
     assert path.read_text(encoding="ascii").startswith("Dear Sir")
 
 
-async def _insert(connection: AsyncConnection) -> None:
+def _insert(connection: Connection) -> None:
     values = {"created_at": 0, "updated_at": 0, "next_position": 0, "metadata": {}}
-    await connection.execute(conversations.insert().values(id="c", owner=OWNER, **values))
+    connection.execute(conversations.insert().values(id="c", owner=OWNER, **values))
 
 
-async def _touch(connection: AsyncConnection) -> None:
-    await connection.execute(conversations.update().where(conversations.c.id == "c").values(updated_at=1))
+def _touch(connection: Connection) -> None:
+    connection.execute(conversations.update().where(conversations.c.id == "c").values(updated_at=1))
 
 
-async def _look(connection: AsyncConnection) -> int:
-    return len((await connection.execute(select(conversations.c.id))).all())
+def _look(connection: Connection) -> int:
+    return len(connection.execute(select(conversations.c.id)).all())

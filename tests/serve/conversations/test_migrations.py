@@ -7,7 +7,6 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fairlead_serve.conversations import Store
 from fairlead_serve.conversations.database import Database
@@ -24,19 +23,13 @@ async def database(url: str, closing: Closing) -> Database:
 
 
 async def test_the_migrations_lead_to_the_schema(database: Database) -> None:
-    def compare(connection: Connection) -> list[Any]:
-        return list(compare_metadata(MigrationContext.configure(connection), metadata))
-
-    assert await database.read(lambda connection: connection.run_sync(compare)) == []
+    assert await database.read(_compare) == []
 
 
 async def test_the_comparison_sees_what_is_missing(database: Database) -> None:
-    def compare(connection: Connection) -> list[Any]:
-        return list(compare_metadata(MigrationContext.configure(connection), metadata))
-
-    async def work(connection: AsyncConnection) -> list[Any]:
-        await connection.exec_driver_sql("DROP INDEX ix_responses_previous")
-        return await connection.run_sync(compare)
+    def work(connection: Connection) -> list[Any]:
+        connection.exec_driver_sql("DROP INDEX ix_responses_previous")
+        return _compare(connection)
 
     assert [difference[0] for difference in await database.write(work)] == ["add_index"]
 
@@ -65,3 +58,8 @@ async def test_a_database_of_a_newer_release_is_refused(database: Database, url:
     )
     with pytest.raises(ConfigurationError, match=r"newer release \(its schema is 9999\)"):
         await Store(url).open()
+
+
+def _compare(connection: Connection) -> list[Any]:
+    """What the database has other than the schema."""
+    return list(compare_metadata(MigrationContext.configure(connection), metadata))

@@ -1,11 +1,12 @@
 """What the store says to its database: little, and nothing that goes through a whole table."""
 
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import Engine, event
 
 from fairlead_serve.conversations import Store
 from tests.serve.conversations.world import LATER, OWNER, START, Clock, Closing, begin, body, messages, turn
@@ -15,21 +16,17 @@ _THROUGH = {f"SCAN {table}" for table in ("conversations", "items", "responses",
 
 
 class Statements:
-    """Notes every statement of a store, with its parameters."""
+    """Notes every statement, with its parameters."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self) -> None:
         self.noted: list[tuple[str, Any]] = []
-        engines = store._database._engines
-        assert engines is not None
-        for engine in {engines.reader, engines.writer}:
-            event.listen(engine.sync_engine, "before_cursor_execute", self._note)
 
     def take(self) -> list[tuple[str, Any]]:
         """Those since the last time."""
         noted, self.noted = self.noted, []
-        return [one for one in noted if not one[0].startswith(("BEGIN", "PRAGMA"))]
+        return [one for one in noted if not one[0].startswith(("BEGIN", "PRAGMA", "SAVEPOINT", "RELEASE"))]
 
-    def _note(self, _c: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool) -> None:
+    def note(self, _c: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool) -> None:
         self.noted.append((statement, parameters))
 
 
@@ -49,16 +46,23 @@ async def store(file: Path, closing: Closing) -> Store:
     return store
 
 
-async def test_a_history_is_read_with_one_statement(store: Store) -> None:
-    statements = Statements(store)
+@pytest.fixture
+def statements(store: Store) -> Iterator[Statements]:
+    """Those that `store` makes from now on; there is no other."""
+    noting = Statements()
+    event.listen(Engine, "before_cursor_execute", noting.note)
+    yield noting
+    event.remove(Engine, "before_cursor_execute", noting.note)
+
+
+async def test_a_history_is_read_with_one_statement(store: Store, statements: Statements) -> None:
     assert len(await store.history(OWNER, "c")) == 42
     assert len(statements.take()) == 1
     assert len(await store.response_history(OWNER, "r19")) == 40
     assert len(statements.take()) == 1
 
 
-async def test_a_turn_takes_six_statements_however_many_items_it_has(store: Store) -> None:
-    statements = Statements(store)
+async def test_a_turn_takes_six_statements_however_many_items_it_has(store: Store, statements: Statements) -> None:
     many = [f"item{number}" for number in range(100)]
     await begin(store, "r", *many, conversation="c")
     assert len(statements.take()) == 2
@@ -66,8 +70,7 @@ async def test_a_turn_takes_six_statements_however_many_items_it_has(store: Stor
     assert len(statements.take()) == 4
 
 
-async def test_no_statement_goes_through_a_whole_table(store: Store, file: Path) -> None:
-    statements = Statements(store)
+async def test_no_statement_goes_through_a_whole_table(store: Store, statements: Statements, file: Path) -> None:
     await store.list_conversations(OWNER)
     await store.list_conversations(OWNER, after="c", order="asc")
     await store.update_conversation(OWNER, "c", metadata={})

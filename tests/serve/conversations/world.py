@@ -1,8 +1,12 @@
 """The small world of a test: one database, stores on it, a clock that stands until it is told."""
 
+import asyncio
 import contextlib
 from collections.abc import Sequence
 from typing import Any, TypeVar
+
+from sqlalchemy import Connection
+from sqlalchemy.util import await_
 
 from fairlead_serve.conversations import Item, Store
 from fairlead_serve.conversations.database import Database
@@ -35,6 +39,25 @@ class Closing:
     def __call__(self, one: S) -> S:
         self._stack.push_async_callback(one.close)
         return one
+
+
+class Pause:
+    """A piece of work that stops in the middle of its transaction until it is to go on."""
+
+    def __init__(self) -> None:
+        self.reached = asyncio.Event()
+        self._over = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+
+    def end(self) -> None:
+        self._over.set()
+
+    def __call__(self, connection: Connection) -> None:
+        self._loop.call_soon_threadsafe(self.reached.set)
+        if connection.dialect.is_async:
+            await_(self._over.wait())
+        else:
+            asyncio.run_coroutine_threadsafe(self._over.wait(), self._loop).result()
 
 
 class World:
