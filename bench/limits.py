@@ -67,8 +67,8 @@ def _own(names: list[str]) -> Ask:
 
     async def ask(name: str) -> None:
         grant = await limits.admit(callers[name])
-        await grant.charge(_TOKENS)
-        await grant.release()
+        grant.charge(_TOKENS)
+        grant.release()
 
     return ask
 

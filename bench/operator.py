@@ -1,10 +1,12 @@
 """The operator, with many Models applied at once: how soon each has its workload, and what it costs.
 
-The real command works on the small API server of the tests, which runs in a process of its own and stands in for the
-cluster's; what is measured is the operator, and the time in which the server keeps it waiting.
+The real command works, as in a pod, on the small API server of the tests, which runs in a process of its own and stands
+in for the cluster's, controllers and kubelets included; what is measured is the operator, and the time in which the
+server keeps it waiting. Where that is most of the time, the server's own cost tells.
 """
 
 import asyncio
+import base64
 import json
 import os
 import re
@@ -17,9 +19,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import psutil
+import yaml
 
 from bench.errors import BenchError
 from bench.figures import percentile
@@ -28,7 +32,7 @@ from bench.progress import Progress
 from fairlead_operator.render import LoadedChart, Manifest, render
 from fairlead_operator.settings import Images, OperatorSettings
 from fairlead_operator.values import chart_values
-from fairlead_serve.api_server import ApiServer, connect
+from fairlead_serve.api_server import ApiServer, Client, connect
 from fairlead_serve.informer import Informer
 from fairlead_serve.model import parse
 
@@ -49,15 +53,17 @@ _REQUESTS = re.compile(r'^fairlead_operator_api_requests_total\{(?![^}]*resource
 class OperatorResult:
     """Seconds from the apply of a Model to its Deployment (median, 99th percentile), and what it took.
 
-    `cpu_ms`: of the operator, for each Model; `rest_requests`: to the API server in `_REST_SECONDS` in which nothing
-    happens; `memory_mb`, `own_memory_mb`: resident with all Models there, and what of it is no file's;
-    `render_ms`: one Model's manifests.
+    `cpu_ms`, `server_cpu_ms`: of the operator and of the API server, for each Model; `requests`: of the operator, for
+    each Model; `rest_requests`: in `_REST_SECONDS` in which nothing happens; `memory_mb`, `own_memory_mb`: resident
+    with all Models there, and what of it is no file's; `render_ms`: one Model's manifests.
     """
 
     models: int
     p50: float
     p99: float
     cpu_ms: float
+    server_cpu_ms: float
+    requests: float
     rest_requests: float
     memory_mb: float
     own_memory_mb: float
@@ -70,6 +76,8 @@ class OperatorResult:
             "operator_apply_to_workload_s_p50": self.p50,
             "operator_apply_to_workload_s_p99": self.p99,
             "operator_cpu_ms_per_model": self.cpu_ms,
+            "operator_api_server_cpu_ms_per_model": self.server_cpu_ms,
+            "operator_requests_per_model": self.requests,
             "operator_rest_requests": self.rest_requests,
             "operator_memory_mb": self.memory_mb,
             "operator_own_memory_mb": self.own_memory_mb,
@@ -84,29 +92,30 @@ async def measure(progress: Progress, *, models: int = MODELS) -> OperatorResult
         kubeconfig, config = Path(directory) / "kubeconfig", Path(directory) / "operator.yaml"
         config.write_text(json.dumps(_settings()), encoding="utf-8")
         progress.say(f"operator: {models} Models at once")
-        server = [sys.executable, "-m", "tests.kube", "--kubeconfig", str(kubeconfig), "--simulate"]
-        operator = [
-            sys.executable, "-m", "fairlead_operator", "run", "--kubeconfig", str(kubeconfig), "--config", str(config),
-            "--namespace", _NAMESPACE,
-        ]  # fmt: skip
+        # With roles it has TLS too.
+        server = [sys.executable, "-m", "tests.kube", "--kubeconfig", str(kubeconfig), "--simulate", "--rbac"]
+        operator = [sys.executable, "-m", "bench.pod", directory, "run", "--config", str(config)]
         log = Path(directory) / "operator.log"
-        environment = {**os.environ, "FAIRLEAD_INTERNAL_TOKEN": "bench"}
-        async with running("API server", server, ready="listening at ", seconds=_SECONDS):
-            api = ApiServer(connect(kubeconfig))
-            _prepare(api)
+        async with running("API server", server, ready="listening at ", seconds=_SECONDS) as stand_in:
+            client = connect(kubeconfig)
+            _prepare(ApiServer(client))
+            environment = {**os.environ, "FAIRLEAD_INTERNAL_TOKEN": "bench", **_service_account(kubeconfig)}
             async with running(
                 "operator", operator, ready=None, seconds=_SECONDS, environment=environment, output=log
             ) as process:
-                return await asyncio.to_thread(_measure, api, kubeconfig, process.pid, log, models, render_ms, progress)
+                pids = process.pid, stand_in.pid
+                return await asyncio.to_thread(_measure, client, pids, log, models, render_ms, progress)
 
 
 def _measure(
-    api: ApiServer, kubeconfig: Path, pid: int, log: Path, models: int, render_ms: float, progress: Progress
+    client: Client, pids: tuple[int, int], log: Path, models: int, render_ms: float, progress: Progress
 ) -> OperatorResult:
-    url = _health(log)
+    """`pids`: of the operator and of the API server."""
+    url, api, pid = _health(log), ApiServer(client), pids[0]
     names = [f"model-{number}" for number in range(models)]
-    with _deployments(kubeconfig, models) as seen:
-        cpu = cpu_seconds(pid)
+    asked = _requests(url)
+    with _deployments(client, models) as seen:
+        cpu = [cpu_seconds(one) for one in pids]
         applied = {}
         for name in names:
             applied[name] = time.monotonic()
@@ -115,7 +124,7 @@ def _measure(
             raise BenchError(f"only {len(seen.at)} of {models} Models have a workload after {_SECONDS} s")
         waits = [seen.at[name] - applied[name] for name in names]
     _settle(url)
-    cpu = cpu_seconds(pid) - cpu
+    cpu = [cpu_seconds(one) - before for one, before in zip(pids, cpu, strict=True)]
     progress.say(f"operator: {_REST_SECONDS} s at rest")
     before = _requests(url)
     time.sleep(_REST_SECONDS)
@@ -123,7 +132,9 @@ def _measure(
         models=models,
         p50=percentile(waits, 0.5),
         p99=percentile(waits, 0.99),
-        cpu_ms=1000 * cpu / models,
+        cpu_ms=1000 * cpu[0] / models,
+        server_cpu_ms=1000 * cpu[1] / models,
+        requests=(before - asked) / models,
         rest_requests=_requests(url) - before,
         memory_mb=psutil.Process(pid).memory_info().rss / 1e6,
         own_memory_mb=psutil.Process(pid).memory_full_info().uss / 1e6,
@@ -147,10 +158,10 @@ class _Seen:
 
 
 @contextmanager
-def _deployments(kubeconfig: Path, count: int) -> Iterator[_Seen]:
+def _deployments(client: Client, count: int) -> Iterator[_Seen]:
     seen = _Seen(count)
     path = f"/apis/apps/v1/namespaces/{_NAMESPACE}/deployments"
-    informer = Informer(connect(kubeconfig), path, on_change=seen)
+    informer = Informer(client, path, on_change=seen)
     informer.start()
     try:
         informer.wait_synced(_SECONDS)
@@ -163,6 +174,17 @@ def _prepare(api: ApiServer) -> None:
     _create(api, "/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": _NAMESPACE}})
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "fairlead-internal-token"}}
     _create(api, f"/api/v1/namespaces/{_NAMESPACE}/secrets", {**secret, "stringData": {"token": "bench"}})
+
+
+def _service_account(kubeconfig: Path) -> dict[str, str]:
+    """Lay that of the kubeconfig's user beside it, and say what a pod is told of the API server."""
+    document = yaml.safe_load(kubeconfig.read_text(encoding="utf-8"))
+    cluster, user = document["clusters"][0]["cluster"], document["users"][0]["user"]
+    folder, address = kubeconfig.parent, urlsplit(cluster["server"])
+    (folder / "token").write_text(user["token"], encoding="ascii")
+    (folder / "ca.crt").write_bytes(base64.b64decode(cluster["certificate-authority-data"]))
+    (folder / "namespace").write_text(_NAMESPACE, encoding="utf-8")
+    return {"KUBERNETES_SERVICE_HOST": str(address.hostname), "KUBERNETES_SERVICE_PORT": str(address.port)}
 
 
 def _create(api: ApiServer, path: str, manifest: Manifest) -> None:

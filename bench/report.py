@@ -61,6 +61,8 @@ def operator_table(figures: Figures) -> str:
         ["apply to workload, s p50", _shown(figures["operator_apply_to_workload_s_p50"]), ""],
         ["apply to workload, s p99", _shown(figures["operator_apply_to_workload_s_p99"]), "< 5"],
         ["CPU ms a Model, until nothing is left to do", _shown(figures["operator_cpu_ms_per_model"]), ""],
+        ["  of the API server, on the same cores", _shown(figures["operator_api_server_cpu_ms_per_model"]), ""],
+        ["requests a Model", _shown(figures["operator_requests_per_model"]), ""],
         ["requests at rest, 20 s", _shown(figures["operator_rest_requests"]), "0"],
         ["memory, MB", _shown(figures["operator_memory_mb"]), "< 150"],
         ["  of it the process's own", _shown(figures["operator_own_memory_mb"]), ""],

@@ -1,21 +1,21 @@
-"""Requests to a Kubernetes API server: the official client's configuration and credentials, and plain JSON.
+"""Requests to a Kubernetes API server: who asks, over which connections, and plain JSON.
 
 The official client's own call path builds typed models, which costs several times the request itself and drops every
-field that the models do not know. So only what is hard is taken from it: kubeconfig files, the service account's
-token, which Kubernetes replaces every hour, TLS, proxies and the pool of connections.
+field that the models do not know. So only what is hard is taken from it: kubeconfig files, with their many ways to log
+in. A pod has a service account instead, which is a few files, and never imports it: that takes 25 MB.
 """
 
 import json
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlencode
 
 import urllib3
-from kubernetes.client import ApiClient, Configuration
-from kubernetes.config import ConfigException, list_kube_config_contexts, load_incluster_config, load_kube_config
+from pydantic_core import from_json
 from urllib3.exceptions import HTTPError
 
 from fairlead_serve.errors import ConfigurationError
@@ -23,11 +23,10 @@ from fairlead_serve.errors import ConfigurationError
 Manifest = dict[str, Any]
 """One object of the Kubernetes API, as plain values."""
 
-Client = ApiClient
-"""The official client, which nothing else needs to import."""
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+"""Where a pod finds who it is: `token`, `ca.crt` and `namespace`."""
 
 _CONNECT_SECONDS = 5.0
-_NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _USER_AGENT = "fairlead"
 # A token is good for minutes after a new one is there, and so it does no harm to use it a little longer.
 _CREDENTIAL_SECONDS = 10.0
@@ -51,7 +50,7 @@ class Answer:
     def json(self) -> Manifest:
         """The body as an object. Raises Unreachable when it is none: something in between has answered."""
         try:
-            document = json.loads(self.body)
+            document = from_json(self.body)
         except ValueError as error:
             raise Unreachable(f"the answer ({self.status}) is not JSON") from error
         if not isinstance(document, dict):
@@ -67,6 +66,28 @@ class Answer:
             return f"status {self.status}"
 
 
+@dataclass(frozen=True)
+class Client:
+    """The way to one API server, and as whom. May be shared between threads.
+
+    `credentials` gives the headers that say who asks, as they are now. It raises OSError or Unreachable when it cannot.
+    """
+
+    url: str
+    pool: urllib3.PoolManager
+    credentials: Callable[[], Mapping[str, str]] = dict
+
+    def close(self) -> None:
+        """Give up all connections that are not in use."""
+        self.pool.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
 class ApiServer:
     """One API server. May be shared between threads."""
 
@@ -75,7 +96,7 @@ class ApiServer:
     ) -> None:
         """`answer_seconds`: how long an answer may keep silent."""
         self._client = client
-        self._pool: urllib3.PoolManager = client.rest_client.pool_manager
+        self._pool = client.pool
         self._clock = clock
         self._credentials = _NO_CREDENTIALS
         self._timeout = urllib3.Timeout(connect=min(_CONNECT_SECONDS, answer_seconds), read=answer_seconds)
@@ -100,7 +121,7 @@ class ApiServer:
                 # Whoever asks knows better whether and when to ask again.
                 retries=False,
             )
-        except (HTTPError, OSError, ConfigException) as error:
+        except (HTTPError, OSError) as error:
             raise Unreachable(str(error)) from error
         if response.status == 401:
             # It may be that the token has been replaced just now.
@@ -123,54 +144,90 @@ class ApiServer:
             )
             if response.status != 200:
                 return Answer(response.status, response.headers, response.data)
-        except (HTTPError, OSError, ConfigException) as error:
+        except (HTTPError, OSError) as error:
             raise Unreachable(str(error)) from error
         return response
 
     def _url(self, path: str, query: Mapping[str, str] | None) -> str:
-        return f"{self._client.configuration.host}{path}{'?' + urlencode(query) if query else ''}"
+        return f"{self._client.url}{path}{'?' + urlencode(query) if query else ''}"
 
     def _headers(self, content_type: str) -> dict[str, str]:
         asked, headers = self._credentials
         if self._clock() - asked > _CREDENTIAL_SECONDS:
-            # The client's configuration knows when to read a token's file again, and takes its time to find out.
-            headers = {"accept": "application/json", "user-agent": _USER_AGENT}
-            self._client.update_params_for_auth(headers, [], ["BearerToken"], "", "", None)
+            # Kubernetes replaces a token every hour, by another file of the same name.
+            headers = {"accept": "application/json", "user-agent": _USER_AGENT, **self._client.credentials()}
             self._credentials = self._clock(), headers
         return {**headers, "content-type": content_type} if content_type else headers
 
 
-def connect(kubeconfig: Path | None) -> Client:
+def connect(kubeconfig: Path | None, *, account: Path | None = None) -> Client:
     """A client of the cluster of `kubeconfig`; without one, of the cluster that this process runs in.
 
-    Raises ConfigurationError when the file is wrong, or there is none and this is not a pod.
+    `account`: another place than SERVICE_ACCOUNT. Raises ConfigurationError when the file is wrong, or there is none
+    and this is not a pod.
     """
-    configuration = Configuration()
-    configuration.connection_pool_maxsize = _CONNECTIONS
-    try:
-        if kubeconfig is None:
-            load_incluster_config(client_configuration=configuration)
-            # Otherwise that of the environment, which leads out of the cluster; the API server is within.
-            configuration.proxy = None
-        else:
-            load_kube_config(config_file=str(kubeconfig), client_configuration=configuration)
-    except ConfigException as error:
-        where = "this is no pod of a cluster; give --kubeconfig" if kubeconfig is None else str(kubeconfig)
-        message = f"there is no cluster to talk to ({where}): {error}"
-        raise ConfigurationError(message) from error
-    return ApiClient(configuration)
+    return _by_service_account(account or SERVICE_ACCOUNT) if kubeconfig is None else _by_kubeconfig(kubeconfig)
 
 
-def home_namespace(kubeconfig: Path | None) -> str:
+def home_namespace(kubeconfig: Path | None, *, account: Path | None = None) -> str:
     """The namespace of the context of `kubeconfig`; without one, of the pod that this process runs in.
 
     Raises ConfigurationError.
     """
+    if kubeconfig is not None:
+        return _namespace_of(kubeconfig)
     try:
-        if kubeconfig is None:
-            return _NAMESPACE_FILE.read_text(encoding="utf-8").strip()
+        return ((account or SERVICE_ACCOUNT) / "namespace").read_text(encoding="utf-8").strip()
+    except OSError as error:
+        message = f"no namespace can be told ({error}); give --namespace"
+        raise ConfigurationError(message) from error
+
+
+def _by_service_account(account: Path) -> Client:
+    """https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/. No proxy: the API server is within."""
+    host, port = (os.environ.get(f"KUBERNETES_SERVICE_{name}", "") for name in ("HOST", "PORT"))
+    authority, token = account / "ca.crt", account / "token"
+    if not (host and port and authority.is_file() and token.is_file()):
+        message = "there is no cluster to talk to (this is no pod of a cluster; give --kubeconfig)"
+        raise ConfigurationError(message)
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    pool = urllib3.PoolManager(maxsize=_CONNECTIONS, cert_reqs="CERT_REQUIRED", ca_certs=str(authority))
+    return Client(
+        f"https://{address}", pool, lambda: {"authorization": f"Bearer {token.read_text(encoding='ascii').strip()}"}
+    )
+
+
+def _by_kubeconfig(file: Path) -> Client:
+    from kubernetes.client import ApiClient, Configuration  # noqa: PLC0415 - no pod needs it
+    from kubernetes.config import ConfigException, load_kube_config  # noqa: PLC0415
+
+    configuration = Configuration()
+    configuration.connection_pool_maxsize = _CONNECTIONS
+    try:
+        load_kube_config(config_file=str(file), client_configuration=configuration)
+    except ConfigException as error:
+        message = f"there is no cluster to talk to ({file}): {error}"
+        raise ConfigurationError(message) from error
+    official = ApiClient(configuration)
+
+    def credentials() -> dict[str, str]:
+        headers: dict[str, str] = {}
+        try:
+            # It knows when a login has to be made anew.
+            official.update_params_for_auth(headers, [], ["BearerToken"], "", "", None)
+        except ConfigException as error:
+            raise Unreachable(str(error)) from error
+        return headers
+
+    return Client(configuration.host, official.rest_client.pool_manager, credentials)
+
+
+def _namespace_of(kubeconfig: Path) -> str:
+    from kubernetes.config import ConfigException, list_kube_config_contexts  # noqa: PLC0415
+
+    try:
         _, context = list_kube_config_contexts(config_file=str(kubeconfig))
-    except (OSError, ConfigException) as error:
+    except ConfigException as error:
         message = f"no namespace can be told ({error}); give --namespace"
         raise ConfigurationError(message) from error
     return str(context["context"].get("namespace") or "default")

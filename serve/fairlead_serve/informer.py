@@ -11,11 +11,13 @@ import logging
 import random
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 
 import urllib3
+from pydantic_core import from_json, to_json
 from urllib3.exceptions import HTTPError
 
 from fairlead_serve.api_server import Answer, ApiServer, Client, Manifest, Unreachable
@@ -33,6 +35,8 @@ _logger = logging.getLogger(__name__)
 _PAGE = "500"
 _CHUNK_BYTES = 64 * 1024
 _END_SECONDS = 1.0
+# Some ten microseconds an object; what takes longer makes it hardly smaller.
+_QUICKLY = 1
 
 
 @dataclass(frozen=True)
@@ -78,19 +82,22 @@ class Informer:
         index: Callable[[Manifest], str] = by_model,
         optional: bool = False,
         on_change: OnChange = lambda _old, _new: None,
+        on_appearance: Callable[[], None] = lambda: None,
         timing: Timing = DEFAULT_TIMING,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`path`: as in `/apis/apps/v1/namespaces/ns/deployments`; `optional`: the cluster need not know the kind, and
         there is nothing as long as it does not.
 
-        `on_change` is called on the informer's thread. One that raises ends the thread, and `alive` says so.
+        `on_change` is called on the informer's thread, and so is `on_appearance` once the cluster knows a kind that it
+        did not know before. One that raises ends the thread, and `alive` says so.
         """
         self.path = path
         self._server = ApiServer(client, answer_seconds=timing.grace)
         selectors = {"labelSelector": label_selector, "fieldSelector": field_selector}
         self._selectors = {name: selector for name, selector in selectors.items() if selector}
         self._on_change = on_change
+        self._on_appearance = on_appearance
         self._timing = timing
         self._clock = clock
         self._optional = optional
@@ -194,6 +201,7 @@ class Informer:
 
     def _list(self) -> None:
         found: dict[_Key, Manifest] = {}
+        appears = not self._known
         query = {**self._selectors, "limit": _PAGE}
         while True:
             answer = self._server.request("GET", self.path, query=query)
@@ -218,6 +226,8 @@ class Informer:
             return
         self._replace(found, metadata.get("resourceVersion", ""))
         self._resume_from = metadata.get("resourceVersion", "")
+        if appears:
+            self._on_appearance()
 
     def _is_absent(self) -> NoReturn:
         self._known = False
@@ -306,15 +316,15 @@ class _Absent(Exception):  # noqa: N818
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """One object as it is kept: as JSON, which takes a fifth of the memory. Each reader is given a copy of its own."""
+    """One object as it is kept: as deflated JSON, a fifteenth of the memory. Each reader is given a copy of its own."""
 
     version: str
     value: str
-    json: bytes
+    kept: bytes
 
     @property
     def manifest(self) -> Manifest:
-        manifest: Manifest = json.loads(self.json)
+        manifest: Manifest = from_json(zlib.decompress(self.kept))
         return manifest
 
 
@@ -367,9 +377,12 @@ class _Cache:
 
     def follow(self, manifest: Manifest, *, gone: bool) -> _Change | None:
         """Take in one event; the change to tell of, or None where there is none."""
-        key, entry = _key(manifest), self._entry(manifest)
+        key = _key(manifest)
         with self._lock:
             current = self._entries.get(key)
+            same = current is not None and current.version == manifest["metadata"]["resourceVersion"]
+            # Most writes are our own: what is kept already need not be made again.
+            entry = current if current is not None and same else self._entry(manifest)
             old = self._untold.get(key, current)
             self._position = _number(entry.version)
             if self._position < self._ahead.get(key, 0) and current is not None:
@@ -378,7 +391,7 @@ class _Cache:
                 return (old or current).manifest, current.manifest
             self._untold.pop(key, None)
             # A write of our own is told like any other: whoever wrote may have to look at what came of it.
-            known = self._ahead.pop(key, None) is None and current is not None and current.version == entry.version
+            known = self._ahead.pop(key, None) is None and same
             if gone:
                 self._remove(key)
             elif known:
@@ -408,8 +421,8 @@ class _Cache:
         return [(old.manifest if old else None, new.manifest if new else None) for old, new in changes]
 
     def _entry(self, manifest: Manifest) -> _Entry:
-        text = json.dumps(manifest, separators=(",", ":")).encode()
-        return _Entry(manifest["metadata"].get("resourceVersion", ""), self._value(manifest), text)
+        kept = zlib.compress(to_json(manifest), _QUICKLY)
+        return _Entry(manifest["metadata"].get("resourceVersion", ""), self._value(manifest), kept)
 
     def _put(self, key: _Key, entry: _Entry) -> None:
         self._remove(key)
@@ -460,7 +473,7 @@ def _events(response: urllib3.BaseHTTPResponse) -> Iterator[Manifest]:
     try:
         for chunk in response.stream(_CHUNK_BYTES):
             *lines, rest = (rest + chunk).split(b"\n")
-            yield from (json.loads(line) for line in lines if line)
+            yield from (from_json(line) for line in lines if line)
     except (HTTPError, OSError, ValueError) as error:
         # A ValueError is half a line, or a TLS connection that was closed under the read.
         raise _Interrupted(str(error)) from error

@@ -4,13 +4,16 @@ Engines report theirs through Ray's exporter (`ray_vllm_*`); see docs/operations
 is one of the served names, never what a client sent.
 """
 
+from bisect import bisect_left
 from collections import Counter as Counts
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
 from typing import Protocol
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client import CollectorRegistry, Metric, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 
@@ -38,39 +41,85 @@ class Followed(Protocol):
     def silence_seconds(self) -> float: ...
 
 
+class _Histogram:
+    """How many durations fell between which of `_SECONDS`, and their sum."""
+
+    def __init__(self) -> None:
+        self._counts = [0] * (len(_SECONDS) + 1)
+        self._sum = 0.0
+
+    def observe(self, seconds: float) -> None:
+        self._counts[bisect_left(_SECONDS, seconds)] += 1
+        self._sum += seconds
+
+    def add_to(self, family: HistogramMetricFamily, model: str) -> None:
+        bounds = (*map(floatToGoString, _SECONDS), "+Inf")
+        family.add_metric([model], list(zip(bounds, accumulate(self._counts), strict=True)), self._sum)
+
+
 class RequestMeter:
-    """Notes what happens to requests of one model. Its metrics are looked up once, not once a request.
+    """Notes what happens to requests of one model, as plain numbers: several are noted for every request."""
 
-    `forgotten`: the model is no more. Requests that end after it would bring its series back.
-    """
-
-    def __init__(self, metrics: "GatewayMetrics", model: str) -> None:
-        self.forgotten = False
-        self._metrics = metrics
-        self._model = model
-        self._first_byte = metrics.first_byte.labels(model)
-        self._duration = metrics.duration.labels(model)
-        self._by_status: dict[int, Counter] = {}
+    def __init__(self) -> None:
+        self.first_bytes = _Histogram()
+        self.durations = _Histogram()
+        self.statuses: Counts[int] = Counts()
+        self.retries: Counts[str] = Counts()
+        self.fallbacks: Counts[str] = Counts()
 
     def first_byte(self, seconds: float) -> None:
-        self._first_byte.observe(seconds)
+        self.first_bytes.observe(seconds)
 
     def done(self, status: int, seconds: float) -> None:
-        if self.forgotten:
-            return
-        counter = self._by_status.get(status)
-        if counter is None:
-            counter = self._by_status[status] = self._metrics.requests.labels(self._model, str(status))
-        counter.inc()
-        self._duration.observe(seconds)
+        self.statuses[status] += 1
+        self.durations.observe(seconds)
 
     def retried(self, reason: str) -> None:
-        if not self.forgotten:
-            self._metrics.retries.labels(self._model, reason).inc()
+        self.retries[reason] += 1
 
     def fell_back(self, served_by: str) -> None:
-        if not self.forgotten:
-            self._metrics.fallbacks.labels(self._model, served_by).inc()
+        self.fallbacks[served_by] += 1
+
+
+class _RequestCollector(Collector):
+    """What the meters (by model) have noted when Prometheus asks."""
+
+    def __init__(self, meters: Mapping[str, RequestMeter]) -> None:
+        self._meters = meters
+
+    def collect(self) -> Iterator[Metric]:
+        requests = CounterMetricFamily(
+            "fairlead_requests",
+            "Requests answered, by model and HTTP status (499: the client left).",
+            labels=["model", "status"],
+        )
+        first_byte = HistogramMetricFamily(
+            "fairlead_time_to_first_byte_seconds",
+            "From the request to the first byte of its answer.",
+            labels=["model"],
+        )
+        duration = HistogramMetricFamily(
+            "fairlead_request_duration_seconds",
+            "From the request to the last byte of its answer.",
+            labels=["model"],
+        )
+        retries = CounterMetricFamily(
+            "fairlead_retries",
+            "Attempts repeated before the first byte (lost: the backend may have seen it; not_loaded: an adapter).",
+            labels=["model", "reason"],
+        )
+        fallbacks = CounterMetricFamily(
+            "fairlead_fallbacks",
+            "Requests handed to another model, which `spec.fallback` names, before their first byte.",
+            labels=["model", "served_by"],
+        )
+        for model, meter in self._meters.items():
+            meter.first_bytes.add_to(first_byte, model)
+            meter.durations.add_to(duration, model)
+            for family, counts in ((requests, meter.statuses), (retries, meter.retries), (fallbacks, meter.fallbacks)):
+                for label, count in counts.items():
+                    family.add_metric([model, str(label)], count)
+        yield from (requests, first_byte, duration, retries, fallbacks)
 
 
 class _LoadCollector(Collector):
@@ -115,55 +164,22 @@ class GatewayMetrics:
 
     def __init__(self, loads: Callable[[], Iterable[Load]]) -> None:
         self.registry = CollectorRegistry()
-        self.requests = Counter(
-            "fairlead_requests",
-            "Requests answered, by model and HTTP status (499: the client left).",
-            ["model", "status"],
-            registry=self.registry,
-        )
-        self.first_byte = Histogram(
-            "fairlead_time_to_first_byte_seconds",
-            "From the request to the first byte of its answer.",
-            ["model"],
-            buckets=_SECONDS,
-            registry=self.registry,
-        )
-        self.duration = Histogram(
-            "fairlead_request_duration_seconds",
-            "From the request to the last byte of its answer.",
-            ["model"],
-            buckets=_SECONDS,
-            registry=self.registry,
-        )
-        self.retries = Counter(
-            "fairlead_retries",
-            "Attempts repeated before the first byte (lost: the backend may have seen it; not_loaded: an adapter).",
-            ["model", "reason"],
-            registry=self.registry,
-        )
-        self.fallbacks = Counter(
-            "fairlead_fallbacks",
-            "Requests handed to another model, which `spec.fallback` names, before their first byte.",
-            ["model", "served_by"],
-            registry=self.registry,
-        )
-        self.registry.register(_LoadCollector(loads))
         self._meters: dict[str, RequestMeter] = {}
+        self.registry.register(_RequestCollector(self._meters))
+        self.registry.register(_LoadCollector(loads))
 
     def meter(self, model: str) -> RequestMeter:
         """The meter of `model`, which must be a served name."""
         meter = self._meters.get(model)
         if meter is None:
-            meter = self._meters[model] = RequestMeter(self, model)
+            meter = self._meters[model] = RequestMeter()
         return meter
 
     def forget(self, model: str) -> None:
-        """Drop the series of a model that is no more. In a cluster names come and go all the time."""
-        if (meter := self._meters.pop(model, None)) is not None:
-            meter.forgotten = True
-        for metric in (self.requests, self.first_byte, self.duration, self.retries, self.fallbacks):
-            metric.remove_by_labels({"model": model})
-        self.fallbacks.remove_by_labels({"served_by": model})
+        """Drop the series of a model that is no more, and what still ends of it: names come and go all the time."""
+        self._meters.pop(model, None)
+        for meter in self._meters.values():
+            meter.fallbacks.pop(model, None)
 
     def follow(self, cluster: Followed) -> None:
         """Tell of `cluster` too, which is asked at every scrape."""

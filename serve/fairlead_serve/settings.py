@@ -251,6 +251,11 @@ class EngineSettings(BaseSettings):
         le=65535,
         description="Port at which the operator reads the engine's status and says its LoRA adapters. None: no such.",
     )
+    adapters_file: Path | None = Field(
+        default=None,
+        description="The LoRA adapters to begin with, as `PUT /adapters` says them; with a status port only. None, or "
+        "not there: those of the Model file.",
+    )
     termination_log: Path | None = Field(
         default=None, description="The file that gets one line on what the process dies of. None: nothing is written."
     )

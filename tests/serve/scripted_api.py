@@ -8,7 +8,9 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from kubernetes.client import ApiClient, Configuration
+import urllib3
+
+from fairlead_serve.api_server import Client
 
 PATH = "/api/v1/namespaces/ns/things"
 # No test waits that long unless it fails.
@@ -129,10 +131,8 @@ class ScriptedApi:
     def url(self) -> str:
         return f"http://127.0.0.1:{self._server.server_port}"
 
-    def client(self) -> ApiClient:
-        configuration = Configuration()
-        configuration.host = self.url
-        return ApiClient(configuration)
+    def client(self) -> Client:
+        return Client(self.url, urllib3.PoolManager())
 
     def wait_for_requests(self, count: int) -> list[Query]:
         with self._changed:

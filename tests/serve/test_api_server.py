@@ -1,14 +1,21 @@
 """Requests to an API server: credentials, answers, and what is said when there is none."""
 
 import base64
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
+import urllib3
 import yaml
-from kubernetes.client import ApiClient, Configuration
 
-from fairlead_serve.api_server import ApiServer, Unreachable, connect, home_namespace
+from fairlead_serve.api_server import ApiServer, Client, Unreachable, connect, home_namespace
 from fairlead_serve.errors import ConfigurationError
+from tests.kube.certificates import identity
+from tests.kube.server import KubeServer
 from tests.serve.scripted_api import PATH, ScriptedApi, answer, refuse, silence
 
 
@@ -22,18 +29,10 @@ class Clock:
         return self.now
 
 
-def client_with_tokens(url: str, *tokens: str) -> ApiClient:
+def client_with_tokens(url: str, *tokens: str) -> Client:
     """A client whose token is another each time that it is asked for."""
     remaining = list(tokens)
-    configuration = Configuration()
-    configuration.host = url
-
-    def refresh(of: Configuration) -> None:
-        of.api_key["BearerToken"] = f"Bearer {remaining.pop(0)}"
-
-    configuration.refresh_api_key_hook = refresh  # type: ignore[assignment]
-    configuration.api_key["BearerToken"] = "unused"
-    return ApiClient(configuration)
+    return Client(url, urllib3.PoolManager(), lambda: {"authorization": f"Bearer {remaining.pop(0)}"})
 
 
 def test_a_token_is_asked_for_again_after_some_seconds_and_not_for_every_request() -> None:
@@ -99,7 +98,7 @@ def kubeconfig(directory: Path, **context: str) -> Path:
 def test_a_kubeconfig_says_where_the_cluster_is_and_which_namespace(tmp_path: Path) -> None:
     file = kubeconfig(tmp_path, namespace="models")
     with connect(file) as client:
-        assert client.configuration.host == "http://127.0.0.1:1"
+        assert client.url == "http://127.0.0.1:1"
     assert home_namespace(file) == "models"
     assert home_namespace(kubeconfig(tmp_path)) == "default"
 
@@ -110,23 +109,100 @@ def test_without_a_kubeconfig_this_must_be_a_pod(monkeypatch: pytest.MonkeyPatch
         connect(None)
 
 
+@dataclass(frozen=True)
+class Pod:
+    """A pod's service account: its files, and where the environment says that the API server is."""
+
+    account: Path
+    environment: pytest.MonkeyPatch
+
+    def at(self, url: str) -> None:
+        address = urlsplit(url)
+        self.environment.setenv("KUBERNETES_SERVICE_HOST", str(address.hostname))
+        self.environment.setenv("KUBERNETES_SERVICE_PORT", str(address.port))
+
+    def write(self, name: str, content: bytes) -> None:
+        (self.account / name).write_bytes(content)
+
+
 @pytest.fixture
-def pod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def pod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pod:
     """This process as if in a pod, of a cluster whose API server does not answer."""
-    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
-    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "1")
-    for variable, file in (("SERVICE_TOKEN_FILENAME", "token"), ("SERVICE_CERT_FILENAME", "ca.crt")):
-        (tmp_path / file).write_text("never read that far", encoding="utf-8")
-        monkeypatch.setattr(f"kubernetes.config.incluster_config.{variable}", str(tmp_path / file))
+    made = Pod(tmp_path, monkeypatch)
+    made.at("https://127.0.0.1:1")
+    for name in ("token", "ca.crt"):
+        made.write(name, b"never read that far")
+    return made
 
 
 @pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
 def test_a_pod_asks_the_api_server_of_its_cluster_and_no_proxy(
-    pod: None, monkeypatch: pytest.MonkeyPatch, variable: str
+    pod: Pod, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
     monkeypatch.setenv(variable, "http://127.0.0.1:2")
-    with connect(None) as client, pytest.raises(Unreachable, match=r"port=1\).*Connection refused"):
+    with connect(None, account=pod.account) as client:
+        server = ApiServer(client)
+        with pytest.raises(Unreachable, match=r"port=1\).*Connection refused"):
+            server.request("GET", PATH)
+
+
+@pytest.fixture(scope="module")
+def secured() -> Iterator[KubeServer]:
+    """A server that has TLS and asks who it is."""
+    with KubeServer(rbac=True) as server:
+        yield server
+
+
+def _credentials(server: KubeServer, directory: Path) -> tuple[bytes, bytes]:
+    """Token and authority of the administrator."""
+    document = yaml.safe_load(server.kubeconfig(directory / "kubeconfig").read_text(encoding="utf-8"))
+    token = str(document["users"][0]["user"]["token"]).encode()
+    return token, base64.b64decode(document["clusters"][0]["cluster"]["certificate-authority-data"])
+
+
+def test_a_pod_is_its_service_account_with_the_token_as_it_is_now(
+    pod: Pod, secured: KubeServer, tmp_path: Path
+) -> None:
+    token, authority = _credentials(secured, tmp_path)
+    pod.at(secured.url)
+    pod.write("token", b"of another cluster")
+    pod.write("ca.crt", authority)
+    with connect(None, account=pod.account) as client:
+        api = ApiServer(client)
+        assert api.request("GET", "/api/v1/namespaces").status == 401
+        pod.write("token", token + b"\n")
+        assert api.request("GET", "/api/v1/namespaces").status == 200
+
+
+def test_a_pod_believes_no_server_but_its_clusters(pod: Pod, secured: KubeServer) -> None:
+    pod.at(secured.url)
+    # That of another cluster: made past the cache.
+    pod.write("ca.crt", identity.__wrapped__().certificate)
+    with connect(None, account=pod.account) as client, pytest.raises(Unreachable, match="CERTIFICATE_VERIFY_FAILED"):
         ApiServer(client).request("GET", PATH)
+
+
+@pytest.mark.parametrize("missing", ["token", "ca.crt"])
+def test_a_pod_without_a_service_account_is_told_to_give_a_kubeconfig(pod: Pod, missing: str) -> None:
+    (pod.account / missing).unlink()
+    with pytest.raises(ConfigurationError, match="this is no pod of a cluster; give --kubeconfig"):
+        connect(None, account=pod.account)
+
+
+def test_a_pod_is_in_the_namespace_of_its_service_account(pod: Pod) -> None:
+    pod.write("namespace", b"models\n")
+    assert home_namespace(None, account=pod.account) == "models"
+    (pod.account / "namespace").unlink()
+    with pytest.raises(ConfigurationError, match=r"no namespace can be told.*give --namespace"):
+        home_namespace(None, account=pod.account)
+
+
+def test_a_pod_needs_nothing_of_the_official_client(pod: Pod) -> None:
+    program = (
+        "import sys; from pathlib import Path; from fairlead_serve.api_server import connect; "
+        "connect(None, account=Path(sys.argv[1])); sys.exit('kubernetes' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program, str(pod.account)], check=False).returncode == 0
 
 
 def test_a_kubeconfig_that_is_none_is_named(tmp_path: Path) -> None:

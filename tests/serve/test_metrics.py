@@ -34,6 +34,15 @@ def test_a_request_is_counted_with_its_status_and_its_times() -> None:
     assert found["fairlead_request_duration_seconds_sum", ""] == 2.1
 
 
+def test_a_duration_is_counted_in_every_bucket_that_it_fits_into() -> None:
+    metrics = GatewayMetrics(list)
+    for seconds in (0.005, 0.2, 1000):
+        metrics.meter("m").first_byte(seconds)
+    shown = metrics.render().decode()
+    for bound, count in (("0.005", 1), ("0.1", 1), ("0.25", 2), ("600.0", 2), ("+Inf", 3)):
+        assert f'fairlead_time_to_first_byte_seconds_bucket{{le="{bound}",model="m"}} {count}.0\n' in shown
+
+
 def test_retries_are_counted_by_reason() -> None:
     metrics = GatewayMetrics(list)
     metrics.meter("m").retried("lost")

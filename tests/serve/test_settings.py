@@ -157,9 +157,11 @@ def test_a_pod_says_its_engine_s_ports_and_files_in_the_environment(monkeypatch:
     assert (load_engine_settings().metrics_port, load_engine_settings().status_port) == (0, None)
     monkeypatch.setenv("FAIRLEAD_METRICS_PORT", "8080")
     monkeypatch.setenv("FAIRLEAD_STATUS_PORT", "8090")
+    monkeypatch.setenv("FAIRLEAD_ADAPTERS_FILE", "/etc/adapters.json")
     monkeypatch.setenv("FAIRLEAD_TERMINATION_LOG", "/dev/termination-log")
     settings = load_engine_settings()
     assert (settings.metrics_port, settings.status_port) == (8080, 8090)
+    assert settings.adapters_file == Path("/etc/adapters.json")
     assert settings.termination_log == Path("/dev/termination-log")
 
 

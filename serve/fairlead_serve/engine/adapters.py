@@ -92,6 +92,11 @@ class AdapterKeeper:
         with self._lock:
             return [AdapterState(name, one.uri, one.state, one.message) for name, one in self._wanted.items()]
 
+    @property
+    def settled(self) -> bool:
+        """Whether each wanted adapter is loaded, or has failed at least once."""
+        return all(one.state in ("Loaded", "Failed") for one in self.states())
+
     def begin_with(self, files: EngineFiles) -> None:
         """The engine starts with these files, and holds their adapters from the first."""
         lora = files.model.spec.lora

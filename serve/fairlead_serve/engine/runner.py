@@ -19,6 +19,8 @@ from fairlead_serve.stopping import Stopping
 _POLL_SECONDS = 0.25
 # Two fetches at once fill most lines; the hub and the disk gain nothing from more.
 _FETCHES = 2
+ADAPTER_SECONDS = 30.0
+"""As long as a gateway looks for an engine that has an adapter; what takes longer is not worth holding up the model."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class EngineRunner:
     """One run of some Models' engines; `stopping` ends it, with a drain or without.
 
     `adapters` keeps the LoRA adapters of one Model's engine while it serves; without it engines have those of their
-    Model files.
+    Model files. `adapter_seconds`: the longest that it is not said to be ready for their sake.
     """
 
     models: Sequence[Model]
@@ -35,9 +37,11 @@ class EngineRunner:
     report: Reporter
     stopping: Stopping
     adapters: AdapterKeeper | None = None
+    adapter_seconds: float = ADAPTER_SECONDS
 
     def run(self, *, on_ready: Callable[[], None]) -> None:
-        """Serve until told to stop. Calls `on_ready` once all engines are loaded.
+        """Serve until told to stop. Calls `on_ready` once all engines and their adapters are loaded; an adapter that
+        fails, or takes long, is not waited for.
 
         Raises WeightsError and EngineStartError; nothing is left running then.
         """
@@ -46,9 +50,7 @@ class EngineRunner:
             if not self._stopping:
                 self._start(engines)
                 self._wait_ready()
-            if not self._stopping:
-                on_ready()
-            self._serve()
+            self._serve(on_ready)
         except Cancelled:
             return
         finally:
@@ -92,8 +94,16 @@ class EngineRunner:
                     del waiting[name]
             time.sleep(_POLL_SECONDS)
 
-    def _serve(self) -> None:
+    def _wait_adapters(self) -> None:
+        latest = time.monotonic() + self.adapter_seconds
+        while self.adapters and not (self.adapters.settled or self._stopping or time.monotonic() > latest):
+            time.sleep(_POLL_SECONDS)
+
+    def _serve(self, on_ready: Callable[[], None]) -> None:
         with self.adapters.kept() if self.adapters and not self._stopping else nullcontext():
+            self._wait_adapters()
+            if not self._stopping:
+                on_ready()
             while not self._stopping:
                 time.sleep(_POLL_SECONDS)
         if not self.stopping.leave.is_set():

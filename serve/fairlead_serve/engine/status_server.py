@@ -15,28 +15,18 @@ from dataclasses import asdict
 from typing import Any
 
 import uvicorn
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fairlead_serve.asgi import ASGIApp, Message, Receive, Scope, Send, send_error
+from fairlead_serve.engine.adapter_list import parse_adapters
 from fairlead_serve.engine.adapters import AdapterKeeper
 from fairlead_serve.engine.guard import TokenGuard
 from fairlead_serve.engine.status import Status
 from fairlead_serve.errors import ApiError, PortInUse
-from fairlead_serve.model import Adapter
 
 MAX_BODY_BYTES = 1 << 20
 """As many adapters as a Model may have fit several times."""
 
-MAX_ADAPTERS = 256
 _IDLE_SECONDS = 5
-
-
-class WantedAdapters(BaseModel):
-    """The body of `PUT /adapters`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    adapters: tuple[Adapter, ...] = Field(max_length=MAX_ADAPTERS)
 
 
 class StatusEndpoint:
@@ -63,19 +53,9 @@ class StatusEndpoint:
 
 def _adapters(body: bytes) -> list[tuple[str, str]]:
     try:
-        wanted = WantedAdapters.model_validate_json(body).adapters
-    except ValidationError as error:
-        raise ApiError(400, f"this says no adapters: {_first(error)}", code="invalid_adapters") from None
-    adapters = {adapter.name: adapter.uri for adapter in wanted}
-    if len(adapters) < len(wanted):
-        raise ApiError(400, "two adapters have the same name; names must differ", code="invalid_adapters")
-    return list(adapters.items())
-
-
-def _first(error: ValidationError) -> str:
-    problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    place = ".".join(map(str, problem["loc"]))
-    return f"{place}: {problem['msg']}" if place else problem["msg"]
+        return parse_adapters(body)
+    except ValueError as error:
+        raise ApiError(400, str(error), code="invalid_adapters") from None
 
 
 async def _body(receive: Receive) -> bytes:

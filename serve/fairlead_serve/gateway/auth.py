@@ -51,11 +51,15 @@ class Caller:
         )
 
     def may_use(self, model: str) -> bool:
-        return self._models.match(model) is not None
+        return self._all or self._models.match(model) is not None
 
     @cached_property
     def unlimited(self) -> bool:
         return (self.requests_per_minute, self.tokens_per_minute, self.concurrent_requests) == (None, None, None)
+
+    @cached_property
+    def _all(self) -> bool:
+        return "*" in self.models
 
     @cached_property
     def _models(self) -> re.Pattern[str]:

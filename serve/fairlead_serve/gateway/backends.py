@@ -1,9 +1,8 @@
 """Who serves a model, within which bounds, and what is known of its readiness."""
 
 import asyncio
-import contextlib
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import InitVar, dataclass, field
 from functools import partial
 
@@ -221,12 +220,3 @@ class Backend:
             code="model_not_supported",
             param="model",
         )
-
-    @contextlib.contextmanager
-    def using(self, endpoint: Endpoint) -> Iterator[None]:
-        """Count one request at `endpoint` while the block runs."""
-        endpoint.ongoing += 1
-        try:
-            yield
-        finally:
-            endpoint.ongoing -= 1

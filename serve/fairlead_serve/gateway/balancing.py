@@ -6,6 +6,7 @@ import math
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from itertools import count
+from types import TracebackType
 from typing import Protocol
 
 from fairlead_serve.gateway.upstream import Origin
@@ -13,7 +14,10 @@ from fairlead_serve.gateway.upstream import Origin
 
 @dataclass
 class Endpoint:
-    """One address that serves a Model. `ready` is what the last contact showed; `doubt` asks for a probe now."""
+    """One address that serves a Model. `ready` is what the last contact showed; `doubt` asks for a probe now.
+
+    `with endpoint:` counts one request there.
+    """
 
     url: str
     origin: Origin
@@ -25,6 +29,14 @@ class Endpoint:
     @classmethod
     def at(cls, url: str) -> "Endpoint":
         return cls(url, Origin.parse(url))
+
+    def __enter__(self) -> None:
+        self.ongoing += 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.ongoing -= 1
 
 
 class Balancer(Protocol):
@@ -51,8 +63,8 @@ class LeastLoad:
 
     def least(self, endpoints: list[Endpoint]) -> Endpoint | None:
         """The least loaded of some of the endpoints."""
-        if not endpoints:
-            return None
+        if len(endpoints) < 2:
+            return endpoints[0] if endpoints else None
         chosen = min(endpoints, key=lambda endpoint: (endpoint.ongoing, endpoint.last_used))
         chosen.last_used = next(self._turns)
         return chosen
@@ -93,4 +105,6 @@ def _weight(endpoint: Endpoint, session: bytes) -> bytes:
 
 def _fresh(endpoints: list[Endpoint], tried: AbstractSet[str]) -> list[Endpoint]:
     ready = [endpoint for endpoint in endpoints if endpoint.ready]
+    if not tried:
+        return ready
     return [endpoint for endpoint in ready if endpoint.url not in tried] or ready

@@ -1,9 +1,10 @@
 """Which Model of a cluster has which name: many people make Models, and the gateway goes on where they contradict."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Set
 from dataclasses import dataclass, replace
 
 from fairlead_serve.gateway.served import Listing
+from fairlead_serve.names import Claim, losses
 from fairlead_serve.settings import ServedModel
 
 
@@ -22,14 +23,13 @@ def settle(listings: Iterable[Listing]) -> tuple[list[Listing], list[LeftOut]]:
     Who came first keeps a name. A Model that has none of its own is left out as a whole.
     """
     ordered = sorted(listings, key=lambda listing: (listing.served.created, listing.key))
-    owners: dict[str, str] = {}
-    served: list[Listing] = []
+    lost: dict[str, set[str]] = {}
     left_out: list[LeftOut] = []
-    for listing in ordered:
-        kept, lost = _claim(listing, owners)
-        left_out += [LeftOut(listing.key, "NameTaken", _sentence(name, owners)) for name in lost]
-        if kept is not None:
-            served.append(kept)
+    for loss in losses(map(_claim, ordered)):
+        lost.setdefault(loss.key, set()).add(loss.name)
+        left_out.append(LeftOut(loss.key, "NameTaken", loss.message))
+    kept = (_without(listing, lost.get(listing.key, set())) for listing in ordered)
+    served = [listing for listing in kept if listing is not None]
     there = {listing.key for listing in served}
     for listing in served:
         left_out += [
@@ -40,26 +40,23 @@ def settle(listings: Iterable[Listing]) -> tuple[list[Listing], list[LeftOut]]:
     return served, left_out
 
 
-def _claim(listing: Listing, owners: dict[str, str]) -> tuple[Listing | None, Sequence[str]]:
-    """`listing` with what it gets of its names, and the names that it does not get; None: it gets none of its own."""
+def _claim(listing: Listing) -> Claim:
     served = listing.served
-    own = (served.name, *served.aliases)
-    wanted = (*own, *(adapter.name for adapter in served.adapters))
-    lost = [name for name in wanted if name in owners]
+    return Claim(listing.key, served.created, _own(served), tuple(adapter.name for adapter in served.adapters))
+
+
+def _own(served: ServedModel) -> tuple[str, ...]:
+    return (served.name, *served.aliases)
+
+
+def _without(listing: Listing, lost: Set[str]) -> Listing | None:
+    """`listing` with what it gets of its names; None: it gets none of its own."""
     if not lost:
-        owners.update(dict.fromkeys(wanted, listing.key))
-        return listing, ()
-    kept = [name for name in own if name not in lost]
+        return listing
+    served = listing.served
+    kept = [name for name in _own(served) if name not in lost]
     if not kept:
-        return None, lost
-    owners.update((name, listing.key) for name in wanted if name not in lost)
-    return replace(listing, served=_without(served, kept, lost)), lost
-
-
-def _without(served: ServedModel, kept: Sequence[str], lost: Sequence[str]) -> ServedModel:
+        return None
     adapters = tuple(adapter for adapter in served.adapters if adapter.name not in lost)
-    return served.model_copy(update={"name": kept[0], "aliases": tuple(kept[1:]), "adapters": adapters})
-
-
-def _sentence(name: str, owners: Mapping[str, str]) -> str:
-    return f"the name {name} belongs to the older Model {owners[name]}; give this one another (spec.model.name)"
+    update = {"name": kept[0], "aliases": tuple(kept[1:]), "adapters": adapters}
+    return replace(listing, served=served.model_copy(update=update))

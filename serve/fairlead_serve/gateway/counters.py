@@ -4,7 +4,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, Protocol
+
+import msgspec
 
 from fairlead_serve.gateway.auth import Caller
 
@@ -15,7 +17,7 @@ End = Callable[[int], None]
 """Ends a request that took so many tokens, at once or in the background; never waits."""
 
 
-class Window(NamedTuple):
+class Window(msgspec.Struct, frozen=True, gc=False):
     """A sliding window counter: what the running minute has counted (`current`), and the one before (`previous`).
 
     The one before counts by as much of it as the last 60 s reach into it, as if it had been spread evenly. Two numbers
@@ -46,7 +48,7 @@ class Window(NamedTuple):
         return self.left if self.previous else 0.0
 
 
-class Standing(NamedTuple):
+class Standing(msgspec.Struct, frozen=True):
     """What a caller has used, with the request at hand unless `full` names the limit that refuses it.
 
     `end` is to be called once for a request that was not refused.

@@ -140,8 +140,9 @@ class Exchange:
         seconds = backend.settings.request_seconds or self._means.times.request_seconds
         try:
             with Deadline(seconds):
-                # Who waits for an engine takes no place: the bounds of a cold start are others.
-                await self._ready()
+                if not backend.ready:
+                    # Who waits for an engine takes no place: the bounds of a cold start are others.
+                    await self._ready()
                 async with backend.admission:
                     await self._attempts()
         except TimeoutError:
@@ -161,7 +162,8 @@ class Exchange:
                 await self._send({"type": "http.response.body", "body": last, "more_body": False})
 
     async def _ready(self) -> None:
-        if not self._patient and not self._backend.ready:
+        """Wait until an endpoint is ready. Raises ApiError, at once where others may be asked instead."""
+        if not self._patient:
             raise self._backend.unavailable("others are asked instead")
         await self._backend.wait_ready()
 
@@ -179,7 +181,7 @@ class Exchange:
                 await self._ready()
                 continue
             try:
-                with backend.using(endpoint):
+                with endpoint:
                     return await self._attempt(endpoint, headers, fresh=bool(tried))
             except _Misnamed:
                 self._misnamed = True

@@ -7,7 +7,6 @@ the JSON and skips the rest (which it still checks to be JSON).
 import asyncio
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -39,8 +38,7 @@ class ClientGone(Exception):  # noqa: N818 - not an error: the client left
     """The client closed the connection before its request was whole."""
 
 
-@dataclass(frozen=True)
-class Inbound:
+class Inbound(msgspec.Struct, frozen=True):
     """One request: `path` as sent upstream, `body` as received, `model` and `stream` as the client set them.
 
     `elsewhere`: makes the same request for servers that are not Fairlead's engines, where it has to be another.
@@ -78,7 +76,7 @@ class Inbound:
         if options.get("include_usage"):
             return None
         document["stream_options"] = msgspec.Raw(msgspec.json.encode({**options, "include_usage": True}))
-        return replace(self, body=msgspec.json.encode(document))
+        return msgspec.structs.replace(self, body=msgspec.json.encode(document))
 
     def _document(self) -> dict[str, msgspec.Raw]:
         try:

@@ -5,8 +5,10 @@ request may overdraw, and the next ones wait until the window has moved on.
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
 
 from fairlead_serve.errors import ApiError, ConfigurationError
 from fairlead_serve.gateway.auth import Caller
@@ -33,7 +35,7 @@ class Limits:
         if caller.unlimited:
             return _UNLIMITED
         standing = await self._counters.begin(caller)
-        rates = list(_rates(caller, standing))
+        rates = _rates(caller, standing)
         if standing.full is not None:
             raise _refusal(caller, standing.full, rates)
         headers = [pair for rate in rates for pair in rate.headers()]
@@ -48,8 +50,7 @@ class Grant:
     """What an admitted request has until it is released.
 
     `headers`, `x-ratelimit-...`, go on its answer. `counts_tokens`: the caller's tokens are limited, so `charge` has to
-    be told what the answer took. Neither method ever waits, Redis is told in the background: both do their work also
-    while the request is being cancelled.
+    be told what the answer took. Redis is told in the background.
     """
 
     def __init__(self, headers: Headers, end: End, *, counts_tokens: bool) -> None:
@@ -58,30 +59,38 @@ class Grant:
         self._end: End | None = end
         self._tokens = 0
 
-    async def charge(self, tokens: int) -> None:
+    def charge(self, tokens: int) -> None:
         """Add to what the request took, in tokens of prompt and answer together. Counts with the release."""
         if self.counts_tokens:
             self._tokens += tokens
 
-    async def release(self) -> None:
+    def release(self) -> None:
         """Give the place back and count the tokens. More than once is as once."""
         end, self._end = self._end, None
         if end is not None:
             end(self._tokens)
 
 
-class _Rate(NamedTuple):
+class _Rate(msgspec.Struct, frozen=True, gc=False):
     """One limit a minute and how much of it is used. `unit`: as OpenAI's headers have it."""
 
     unit: Literal["requests", "tokens"]
     limit: int
     window: Window
 
-    def headers(self) -> Iterator[tuple[bytes, bytes]]:
-        unit = self.unit.encode()
-        yield b"x-ratelimit-limit-" + unit, b"%d" % self.limit
-        yield b"x-ratelimit-remaining-" + unit, b"%d" % max(0, self.limit - self.window.used)
-        yield b"x-ratelimit-reset-" + unit, _duration(self.window.seconds_until_empty())
+    def headers(self) -> Headers:
+        limit, remaining, reset = _HEADERS[self.unit]
+        return (
+            (limit, b"%d" % self.limit),
+            (remaining, b"%d" % max(0, self.limit - self.window.used)),
+            (reset, _duration(self.window.seconds_until_empty())),
+        )
+
+
+_HEADERS = {
+    unit: tuple(f"x-ratelimit-{what}-{unit}".encode() for what in ("limit", "remaining", "reset"))
+    for unit in ("requests", "tokens")
+}
 
 
 def _counters_at(url: str) -> Counters:
@@ -93,11 +102,13 @@ def _counters_at(url: str) -> Counters:
     raise ConfigurationError(message)
 
 
-def _rates(caller: Caller, standing: Standing) -> Iterator[_Rate]:
+def _rates(caller: Caller, standing: Standing) -> list[_Rate]:
+    rates = []
     if caller.requests_per_minute is not None:
-        yield _Rate("requests", caller.requests_per_minute, standing.requests)
+        rates.append(_Rate("requests", caller.requests_per_minute, standing.requests))
     if caller.tokens_per_minute is not None:
-        yield _Rate("tokens", caller.tokens_per_minute, standing.tokens)
+        rates.append(_Rate("tokens", caller.tokens_per_minute, standing.tokens))
+    return rates
 
 
 def _refusal(caller: Caller, full: Limit, rates: Sequence[_Rate]) -> ApiError:

@@ -1,4 +1,4 @@
-"""A client's connection, as an ASGI extension: written to from anywhere, without awaiting, and heard of when it ends.
+"""A client's connection, in the scope of its requests: written to without awaiting, and heard of when it ends.
 
 ASGI's `send` belongs to the task of a request, and waking that task for every chunk costs more than the chunk itself
 (`bench` prints `gateway_us_per_chunk_128`). With a line the upstream's callback writes to the client's socket. The
@@ -12,14 +12,15 @@ A server that offers no line (another one than ours, or HTTP/1.0 clients, whose 
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from fairlead_serve.asgi import Scope
 
-_EXTENSION = "fairlead.line"
+_LINE = "fairlead.line"
+_NO_BODY_STATUSES = frozenset({204, 304})
 
 
 class LineProtocol(HttpToolsProtocol):
@@ -27,19 +28,24 @@ class LineProtocol(HttpToolsProtocol):
 
     on_writable: Callable[[], None] | None = None
     on_gone: Callable[[], None] | None = None
+    gone = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        self.transport = cast(asyncio.Transport, _Corked(transport, self.loop))
+        self._line = Line(self)
 
     def on_headers_complete(self) -> None:
         # The task that reads the scope is made in here, and runs later.
         super().on_headers_complete()
         if self.cycle is not None:
-            # uvicorn makes its cycles by a name of its own; this class adds a method and nothing else.
+            # uvicorn makes its cycles by a name of its own; this class adds methods and nothing else.
             self.cycle.__class__ = _Cycle
-            self.cycle.transport = cast(asyncio.Transport, _Corked(self.transport, self.loop))
-            scope = cast(dict[str, Any], self.scope)
-            scope["extensions"] = {_EXTENSION: Line(self, self.cycle)}
+            self.scope[_LINE] = self._line  # type: ignore[literal-required]  # a key of ours
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self.gone = True
         if self.on_gone is not None:
             self.on_gone()
 
@@ -52,13 +58,18 @@ class LineProtocol(HttpToolsProtocol):
 class _Cycle(RequestResponseCycle):
     """uvicorn's, which writes the head of an answer with fewer steps: two searches for each header become one count."""
 
-    async def send(self, message: Any) -> None:
+    transport: Any  # a _Corked
+
+    def send(self, message: Any) -> Coroutine[Any, Any, None]:
         if message["type"] != "http.response.start" or self._is_special(message["status"]):
-            await super().send(message)
-            return
+            return super().send(message)
+        return self._begin(message)
+
+    async def _begin(self, message: Any) -> None:
         self.response_started = True
         self.waiting_for_100_continue = False
-        self.transport.write(self._head(message["status"], [*self.default_headers, *message.get("headers", ())]))
+        head = self._head(message["status"], [*self.default_headers, *message.get("headers", ())])
+        self.transport.hold(head)
 
     def _is_special(self, status: int) -> bool:
         return (
@@ -92,13 +103,10 @@ class _Cycle(RequestResponseCycle):
         return head + b"\r\n"
 
 
-_NO_BODY_STATUSES = frozenset({204, 304})
-
-
 class _Corked:
-    """A transport that holds the first write back until the next one, or the end of this turn of the event loop.
+    """A transport that can hold the head of an answer back until the next write, or the end of this turn of the loop.
 
-    The first write of an answer is its head, and its body nearly always follows at once: one packet, one system call.
+    The body nearly always follows at once: one packet, one system call.
     """
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
@@ -107,72 +115,71 @@ class _Corked:
         self._held = b""
         self._flushing: asyncio.Handle | None = None
         self.is_closing = transport.is_closing
-        self.write: Callable[[bytes], None] = self._hold
+        self.abort = transport.abort
+        self.write: Callable[[bytes], None] = transport.write
+
+    def hold(self, head: bytes) -> None:
+        """Write `head` with what comes next."""
+        self._held = head
+        self._flushing = self._loop.call_soon(self._write, b"")
+        self.write = self._write
 
     def close(self) -> None:
         """Close the connection after what is held."""
-        self._flush()
+        if self._held:
+            self._write(b"")
         self._transport.close()
 
-    def _hold(self, data: bytes) -> None:
-        self._held = data
-        self.write = self._join
-        self._flushing = self._loop.call_soon(self._flush)
-
-    def _join(self, data: bytes) -> None:
-        self._held += data
-        self._flush()
-
-    def _flush(self) -> None:
+    def _write(self, data: bytes) -> None:
         if self._flushing is not None:
             self._flushing.cancel()
             self._flushing = None
-        self.write = self._transport.write
         held, self._held = self._held, b""
-        if held:
-            self._transport.write(held)
+        self.write = self._transport.write
+        self._transport.write(held + data)
 
 
 class Line:
-    """The connection of one request."""
+    """The connection, for the request that is being answered on it: one at a time, also where they are pipelined.
 
-    __slots__ = ("_cycle", "_protocol")
+    uvicorn's newest request is another one then, whose answer has not begun: the line is not `open`.
+    """
 
-    def __init__(self, protocol: LineProtocol, cycle: RequestResponseCycle) -> None:
+    __slots__ = ("_protocol",)
+
+    def __init__(self, protocol: LineProtocol) -> None:
         self._protocol = protocol
-        self._cycle = cycle
 
     @property
     def has_body(self) -> bool:
         """Whether the whole body of the request has come."""
-        return not self._cycle.more_body
+        return not self._protocol.cycle.more_body
 
     @property
     def open(self) -> bool:
         """Whether chunks may be written now: the answer has begun, is chunked, and somebody reads it."""
-        cycle = self._cycle
+        cycle = self._protocol.cycle
         return bool(cycle.chunked_encoding) and not cycle.disconnected and not cycle.response_complete
 
     def write(self, data: bytes) -> bool:
         """Send one chunk, `data` not empty; nothing when the client has gone. False: the client lags, wait."""
-        cycle = self._cycle
-        if not cycle.disconnected:
-            cycle.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
-        return not cycle.flow.write_paused
+        protocol = self._protocol
+        if not protocol.gone:
+            protocol.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+        return not protocol.flow.write_paused
 
     def when_writable(self, callback: Callable[[], None] | None) -> None:
         """Call `callback` whenever a client that lagged has caught up; None: nobody."""
-        # One answer at a time is under way on a connection, also where requests are pipelined.
         self._protocol.on_writable = callback
 
     def when_gone(self, callback: Callable[[], None] | None) -> None:
         """Call `callback` when the client closes the connection, at once where it has; None: nobody."""
         self._protocol.on_gone = callback
-        if callback is not None and self._cycle.disconnected:
+        if callback is not None and self._protocol.gone:
             callback()
 
 
 def line_of(scope: Scope) -> Line | None:
     """The line of a request, where its server offers one."""
-    line = scope.get("extensions", {}).get(_EXTENSION)
-    return line if isinstance(line, Line) else None
+    line: Line | None = scope.get(_LINE)
+    return line

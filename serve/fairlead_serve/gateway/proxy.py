@@ -5,6 +5,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import msgspec
+
 from fairlead_serve.asgi import Receive, Scope, Send
 from fairlead_serve.errors import ApiError
 from fairlead_serve.gateway.auth import Caller, caller_of
@@ -24,8 +26,7 @@ _USAGE_ON_REQUEST = frozenset({"/v1/chat/completions", "/v1/completions"})
 _SERVED_BY = b"x-fairlead-served-by"
 
 
-@dataclass(frozen=True)
-class Permit:
+class Permit(msgspec.Struct, frozen=True):
     """That a caller may ask `backend` now. It counts within the caller's limits until `grant` is released."""
 
     backend: Backend
@@ -79,8 +80,8 @@ class Proxy:
             raise
         finally:
             if outlet.usage is not None:
-                await grant.charge(outlet.usage.tokens(prompt_bytes=len(inbound.body), whole=not cut))
-            await grant.release()
+                grant.charge(outlet.usage.tokens(prompt_bytes=len(inbound.body), whole=not cut))
+            grant.release()
 
     async def _serve(
         self, scope: Scope, inbound: Inbound, outlet: Outlet, leaving: Leaving, *, backend: Backend, caller: Caller
@@ -149,7 +150,7 @@ def _metered(inbound: Inbound, outlet: Outlet) -> Inbound:
 def _redirected(inbound: Inbound, outlet: Outlet, backend: Backend) -> tuple[Inbound, Outlet]:
     """The same request for another model, whose answer tells who gave it."""
     return (
-        replace(inbound, body=inbound.with_model(backend.name), model=backend.name),
+        msgspec.structs.replace(inbound, body=inbound.with_model(backend.name), model=backend.name),
         replace(outlet, headers=[*outlet.headers, (_SERVED_BY, backend.name.encode())]),
     )
 

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from fairlead_serve import shapes
 from fairlead_serve.errors import ModelFileError, Problem
 from fairlead_serve.gateway.upstream import Origin
-from fairlead_serve.model import Model, SecretKeyRef, parse
+from fairlead_serve.model import Model, SecretKeyRef, parse_stored
 from fairlead_serve.settings import AdapterSettings, ColdStartSettings, ServedModel
 
 Manifest = dict[str, Any]
@@ -74,10 +74,13 @@ def what_matters(manifest: Manifest) -> tuple[Any, ...]:
 
 
 def read_listing(manifest: Manifest) -> Listing:
-    """Read a Model as the API server gives it. Raises ModelFileError for one that this release does not understand."""
+    """Read a Model as the API server gives it, without fields that only a later release knows.
+
+    Raises ModelFileError for one that this release does not understand.
+    """
     key = key_of(manifest)
     source = f"the Model {key}"
-    model = parse(manifest, source=source)
+    model = parse_stored(manifest, source=source, on_unknown=_ignored)
     namespace = manifest["metadata"]["namespace"]
     upstream = model.spec.upstream
     return Listing(
@@ -88,6 +91,10 @@ def read_listing(manifest: Manifest) -> Listing:
         api_key=upstream.api_key_secret_ref if upstream is not None else None,
         refusal=_refusal(model),
     )
+
+
+def _ignored(_place: str) -> None:
+    """A field of a later release: the operator tells of it."""
 
 
 def _reachable(url: str, source: str) -> str:

@@ -128,7 +128,7 @@ class Turn:
             try:
                 await self._stored(begin)
             except BaseException:
-                await permit.grant.release()
+                permit.grant.release()
                 raise
         return permit.grant.headers
 

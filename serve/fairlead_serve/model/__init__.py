@@ -12,7 +12,7 @@ No Ray, no vLLM, and no I/O but in `files`.
 from fairlead_serve.model.engine import Adapter, EngineSpec
 from fairlead_serve.model.environment import EnvFromSource, EnvVar, EnvVarSource
 from fairlead_serve.model.fields import LabelKey, Several
-from fairlead_serve.model.files import load, load_all, parse
+from fairlead_serve.model.files import load, load_all, parse, parse_stored
 from fairlead_serve.model.part import Part
 from fairlead_serve.model.pods import Cache, PodTemplate, Resources
 from fairlead_serve.model.resource import API_VERSION, KIND, Metadata, Model
@@ -52,4 +52,5 @@ __all__ = [
     "load",
     "load_all",
     "parse",
+    "parse_stored",
 ]

@@ -1,6 +1,6 @@
 """Models from files and from plain values, with every problem said at once."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from fairlead_serve import shapes
 from fairlead_serve.documents import read_documents
 from fairlead_serve.errors import ModelFileError, Problem
 from fairlead_serve.model.resource import API_VERSION, KIND, Model
-from fairlead_serve.sentences import kind_of, nearest, problems_of
+from fairlead_serve.sentences import dotted, kind_of, nearest, problems_of
 
 
 def load(path: Path) -> list[Model]:
@@ -55,7 +55,7 @@ def load_all(paths: Sequence[Path]) -> list[Model]:
 
 
 def parse(document: object, *, source: str) -> Model:
-    """One Model from plain values, as YAML or the API server give them (camelCase names only).
+    """One Model from plain values, as YAML gives them (camelCase names only).
 
     Raises ModelFileError; `source` is what it calls the document.
     """
@@ -69,13 +69,45 @@ def parse(document: object, *, source: str) -> Model:
         model = Model.model_validate(document, by_alias=True, by_name=False)
     except ValidationError as error:
         found = problems_of(error, Model, shapes.ALL)
-        unknown = [item["loc"] for item in error.errors() if item["type"] == "extra_forbidden"]
+        unknown = _unknown_fields(error)
         # Without the unknown fields the rules that span fields can be checked too.
         found += _problems_of(_without(document, unknown)) if unknown else []
         raise ModelFileError(source, list(dict.fromkeys(problems + found))) from None
     if problems:
         raise ModelFileError(source, problems)
     return model
+
+
+def parse_stored(manifest: Mapping[str, Any], *, source: str, on_unknown: Callable[[str], None]) -> Model:
+    """One Model as the API server has it, where the CustomResourceDefinition may be of a later release than this.
+
+    Fields that this release does not know are left out, and `on_unknown` is told the place of each: nobody mistyped
+    them, since the API server keeps none that its definition does not have.
+    Raises ModelFileError; `source` is what it calls the Model.
+    """
+    metadata = {name: value for name, value in manifest["metadata"].items() if name in _KUBERNETES_METADATA}
+    stored = {**manifest, "metadata": metadata}
+    try:
+        return parse(stored, source=source)
+    except ModelFileError:
+        unknown = _unknown_in(stored)
+        if not unknown:
+            raise
+    for place in unknown:
+        on_unknown(dotted(place))
+    return parse(_without(stored, unknown), source=source)
+
+
+def _unknown_in(document: object) -> list[tuple[str | int, ...]]:
+    try:
+        Model.model_validate(document, by_alias=True, by_name=False)
+    except ValidationError as error:
+        return _unknown_fields(error)
+    return []
+
+
+def _unknown_fields(error: ValidationError) -> list[tuple[str | int, ...]]:
+    return [item["loc"] for item in error.errors() if item["type"] == "extra_forbidden"]
 
 
 def _problems_of(document: object) -> list[Problem]:

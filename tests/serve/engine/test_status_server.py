@@ -10,9 +10,10 @@ from typing import Any
 import httpx
 import pytest
 
+from fairlead_serve.engine.adapter_list import MAX_ADAPTERS
 from fairlead_serve.engine.adapters import AdapterKeeper
 from fairlead_serve.engine.status import Status
-from fairlead_serve.engine.status_server import MAX_ADAPTERS, MAX_BODY_BYTES, StatusEndpoint, serving
+from fairlead_serve.engine.status_server import MAX_BODY_BYTES, StatusEndpoint, serving
 from fairlead_serve.errors import PortInUse
 from fairlead_serve.internal import TOKEN_HEADER
 from fairlead_serve.stopping import Stopping

@@ -8,8 +8,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import urllib3
+
 from fairlead_operator.crd import custom_resource_definition
-from fairlead_serve.api_server import ApiServer
+from fairlead_serve.api_server import ApiServer, Client
 from fairlead_serve.gateway.cluster_source import ClusterSource
 from fairlead_serve.gateway.roster import Roster
 from fairlead_serve.informer import Informer, Timing
@@ -31,13 +33,14 @@ class Cluster:
 
     def __init__(self, server: KubeServer, namespace: str = NAMESPACE) -> None:
         self.server = server
+        self._client = Client(server.url, urllib3.PoolManager(maxsize=8))
         self._kube = KubeCluster(server.client(), Path(), namespace, server=server)
         self._kube.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
 
     def source(self, *namespaces: str) -> Callable[[Roster], ClusterSource]:
         """What makes the source of a gateway that follows these namespaces, or the one of the test."""
-        make_informer = partial(Informer, self._kube.client, timing=_TIMING)
-        api = ApiServer(self._kube.client)
+        make_informer = partial(Informer, self._client, timing=_TIMING)
+        api = ApiServer(self._client)
         return lambda roster: ClusterSource(roster, api, make_informer, namespaces or (NAMESPACE,))
 
     def make_model(self, name: str, spec: dict[str, Any] | None = None) -> None:

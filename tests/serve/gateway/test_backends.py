@@ -88,7 +88,7 @@ def test_requests_at_an_endpoint_are_counted_also_when_they_fail() -> None:
     counted = []
 
     def fail() -> None:
-        with model.using(endpoint):
+        with endpoint:
             counted.append(endpoint.ongoing)
             raise RuntimeError
 
@@ -109,7 +109,7 @@ def test_endpoints_that_stay_keep_what_is_known_of_them() -> None:
     model = make(kind="engine")
     first, second = model.balancer.endpoints
     model.mark(second, ready=True)
-    with model.using(second):
+    with second:
         gone = model.serve_at([URLS[1], "http://127.0.0.1:3"], ready=True)
         assert gone == [first]
         assert urls_of(model) == [URLS[1], "http://127.0.0.1:3"]
@@ -120,7 +120,7 @@ def test_endpoints_that_stay_keep_what_is_known_of_them() -> None:
 def test_an_endpoint_that_comes_back_has_the_requests_that_it_left_with() -> None:
     model = make(kind="engine")
     second = model.balancer.endpoints[1]
-    with model.using(second):
+    with second:
         model.serve_at([URLS[0]], ready=True)
         model.serve_at(URLS, ready=True)
         assert model.balancer.endpoints[1] is second

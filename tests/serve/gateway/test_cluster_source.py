@@ -147,23 +147,32 @@ async def test_a_new_name_goes_for_the_next_request_and_what_runs_goes_on(
     assert backend.admission.ongoing == 0
 
 
+async def test_a_field_of_a_newer_release_stops_no_change(cluster: Cluster, running: Running) -> None:
+    cluster.make_model("qwen", {**TINY, "future": "x"})
+    await until(lambda: knows(running, "qwen"))
+    cluster.change_model("qwen", model={"aliases": ["small"]})
+    await until(lambda: knows(running, "qwen", "small"))
+
+
 async def test_a_model_of_a_newer_release_stays_as_it_was(
     world: World, cluster: Cluster, running: Running, caplog: pytest.LogCaptureFixture
 ) -> None:
+    strange = {"device": "cpu", "args": {"of_the_next_vllm": 1}}
     cluster.make_model("qwen", {**TINY, "model": {**TINY["model"], "aliases": ["small"]}})
-    cluster.make_model("strange", {**TINY, "future": "x"})
+    cluster.make_model("strange", {**TINY, "engine": strange})
     await until(lambda: knows(running, "qwen", "small"))
-    cluster.change_model("qwen", future="x", model={"aliases": ["tiny"]})
+    cluster.change_model("qwen", engine=strange, model={"aliases": ["tiny"]})
     await until(lambda: "served as it was before" in caplog.text)
     assert knows(running, "qwen", "small")
     left_out = (await world.get(running, "/readyz")).json["cluster"]["left_out"]
     assert left_out == {"Invalid": 2}  # whose they are is not for everybody
     assert (
-        "the Model models/strange: it cannot be read by this release, so it is not served: spec.future" in caplog.text
+        "the Model models/strange: it cannot be read by this release, so it is not served: spec.engine.args.of"
+        in caplog.text
     )
     metrics = (await world.get(running, "/metrics")).body.decode()
     assert 'fairlead_model_left_out{reason="Invalid",resource="models/strange"} 1.0' in metrics
-    cluster.change_model("qwen", future=None)
+    cluster.change_model("qwen", engine={"args": None})
     await until(lambda: knows(running, "qwen", "tiny"))
     assert caplog.text.count("the Model models/strange: it cannot be read") == 1
 

@@ -57,8 +57,8 @@ async def settled(limits: Limits) -> None:
 
 async def ended(limits: Limits, grant: Grant, *, tokens: int = 0) -> None:
     """Charge and release, and wait until whoever counts knows of it."""
-    await grant.charge(tokens)
-    await grant.release()
+    grant.charge(tokens)
+    grant.release()
     await settled(limits)
 
 
@@ -71,8 +71,8 @@ async def test_a_caller_without_limits_costs_nothing_and_is_told_nothing(limits:
     assert grant is await limits.admit(Caller("key_1", "laptop"))
     assert (grant.headers, grant.counts_tokens) == ((), False)
     for _ in range(2):
-        await grant.charge(10)
-        await grant.release()
+        grant.charge(10)
+        grant.release()
     if isinstance(limits._counters, LocalCounters):
         assert limits._counters._counts == {}
 
@@ -80,7 +80,7 @@ async def test_a_caller_without_limits_costs_nothing_and_is_told_nothing(limits:
 async def test_too_many_requests_a_minute_are_told_when_to_come_back(limits: Limits) -> None:
     who = caller(requests_per_minute=2)
     for _ in range(2):
-        await (await limits.admit(who)).release()
+        (await limits.admit(who)).release()
     error = await refusal(limits, who)
     assert (error.status, error.type, error.code) == (429, "rate_limit_exceeded", "rate_limit_exceeded")
     seconds = int(error.headers["retry-after"])
@@ -95,7 +95,7 @@ async def test_tokens_are_charged_afterwards_and_may_overdraw(limits: Limits) ->
     first = await limits.admit(who)
     assert first.counts_tokens
     assert headers(first)["x-ratelimit-remaining-tokens"] == "100"
-    await first.charge(40)
+    first.charge(40)
     await ended(limits, first, tokens=20)
     second = await limits.admit(who)
     assert headers(second)["x-ratelimit-remaining-tokens"] == "40"
@@ -174,8 +174,8 @@ async def test_a_request_that_is_cancelled_gives_its_place_back_and_pays(limits:
         finally:
             # The worst moment: cancelled again before anything could be awaited.
             task.cancel()
-            await grant.charge(60)
-            await grant.release()
+            grant.charge(60)
+            grant.release()
 
     for _ in range(2):
         admitted.clear()
@@ -248,8 +248,8 @@ async def test_limits_without_a_redis_at_all_hold_nevertheless(caplog: pytest.Lo
     who = caller(requests_per_minute=1, tokens_per_minute=10)
     grant = await limits.admit(who)
     assert (await refusal(limits, who)).code == "rate_limit_exceeded"
-    await grant.charge(100)
-    await grant.release()
+    grant.charge(100)
+    grant.release()
     assert (await refusal(limits, caller(tokens_per_minute=10))).code == "rate_limit_exceeded"
     await limits.close()
     assert len([record for record in caplog.records if record.levelno >= logging.INFO]) == 1

@@ -63,7 +63,7 @@ async def test_a_model_that_changes_keeps_its_backend_and_what_is_counted(place:
     backend = place.table.find("a")
     endpoint = backend.balancer.endpoints[0]
     async with backend.admission:
-        with backend.using(endpoint):
+        with endpoint:
             assert place.roster.set_models([entry("a", max_ongoing=1)]) == ["ns/a"]
             assert place.table.find("a") is backend
             assert (backend.admission.ongoing, backend.settings.max_ongoing) == (1, 1)

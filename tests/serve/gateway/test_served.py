@@ -31,6 +31,10 @@ def test_a_model_is_known_by_its_place_and_its_names_and_when_it_was_made() -> N
     assert listing.refusal == ""
 
 
+def test_a_field_of_a_later_release_keeps_no_model_from_being_served() -> None:
+    assert read_listing(manifest({**TINY, "future": "x"})) == read_listing(manifest())
+
+
 def test_an_upstream_is_known_by_its_url_and_its_secret() -> None:
     secret = {"name": "hosted", "key": "token"}
     upstream = {"url": "https://api.example.org/v1/", "model": "gpt", "apiKeySecretRef": secret}
@@ -97,6 +101,6 @@ def test_the_status_does_not_matter() -> None:
     assert what_matters(manifest({**TINY, "suspend": True})) != what_matters(manifest())
 
 
-def test_what_this_release_does_not_know_is_refused_with_its_place() -> None:
-    with pytest.raises(ModelFileError, match=r"the Model ns/qwen: spec\.future"):
-        read_listing(manifest({**TINY, "future": 1}))
+def test_what_this_release_does_not_understand_is_refused_with_its_place() -> None:
+    with pytest.raises(ModelFileError, match=r"the Model ns/qwen: spec\.cluster"):
+        read_listing(manifest({**TINY, "cluster": "Future"}))

@@ -1,0 +1,66 @@
+"""A client's connection, one request after the other on it."""
+
+import contextlib
+import gc
+from collections.abc import Iterator
+
+from fairlead_serve.gateway.line import LineProtocol, _Cycle
+from fairlead_serve.gateway.upstream import Answer
+from tests.serve.gateway.test_proxy import EVENTS, REQUEST, Gate, streaming
+from tests.serve.gateway.upstream import DONE, Exchange, Request
+from tests.serve.gateway.world import CHAT, World, until
+
+WHOLE = b"".join(EVENTS) + DONE
+
+
+async def either(exchange: Exchange, request: Request) -> None:
+    if request.json.get("stream"):
+        await streaming(exchange, request)
+    else:
+        await exchange.answer({"n": request.json["n"]})
+
+
+async def test_requests_that_come_together_are_answered_one_after_the_other(world: World) -> None:
+    client = await world.client(await world.gateway(await world.upstream(either)))
+    bodies = [REQUEST, {"model": "model", "n": 1}, REQUEST, {"model": "model", "n": 2}]
+    for body in bodies:
+        await client.request("POST", CHAT, body)
+    answers = [(await client.answer()).body for _ in bodies]
+    assert answers == [WHOLE, b'{"n": 1}', WHOLE, b'{"n": 2}']
+
+
+async def test_a_request_in_the_middle_of_a_stream_waits_for_its_end(world: World) -> None:
+    gate = Gate(*EVENTS)
+
+    async def script(exchange: Exchange, request: Request) -> None:
+        await (gate if request.json.get("stream") else either)(exchange, request)
+
+    upstream = await world.upstream(script)
+    client = await world.client(await world.gateway(upstream))
+    await client.request("POST", CHAT, REQUEST)
+    await until(lambda: gate.reached == 1)
+    await client.request("POST", CHAT, {"model": "model", "n": 1})
+    gate.open.set()
+    assert (await client.answer()).body == WHOLE
+    assert (await client.answer()).json == {"n": 1}
+
+
+async def test_nothing_of_a_request_waits_for_the_collector(world: World) -> None:
+    client = await world.client(await world.gateway(await world.upstream(either)))
+    with _no_collector():
+        for number in range(20):
+            assert (await client.post(CHAT, {"model": "model", "n": number})).status == 200
+            assert (await client.post(CHAT, REQUEST)).body == WHOLE
+        kept = [one for one in gc.get_objects() if isinstance(one, Answer | _Cycle)]
+        connections = [one for one in gc.get_objects() if isinstance(one, LineProtocol)]
+    assert len(kept) <= 2 * len(connections)
+
+
+@contextlib.contextmanager
+def _no_collector() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
