@@ -159,6 +159,7 @@ class Upstream:
         """Take no more connections, and drop those that there are."""
         if self._server is not None:
             self._server.close()
+            self._server = None
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -167,6 +168,10 @@ class Upstream:
         await self.stop()
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._server is None:
+            # Taken just before `stop`, whose look at the tasks came before this one's first step.
+            writer.transport.abort()
+            return
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
