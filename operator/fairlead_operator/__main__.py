@@ -92,7 +92,11 @@ def render(
     namespace: Annotated[str, typer.Option(help="Of Models that name none.")] = "default",
     config: Config = None,
 ) -> None:
-    """Print what would be applied for Models that are new to a cluster. Asks no cluster and writes nothing."""
+    """Print what would be made for Models that are new to a cluster. Asks no cluster and writes nothing.
+
+    The objects have no owner. What is applied of them by hand is not the operator's: it leaves them alone, and a Model
+    of that name has to wait until they are deleted.
+    """
     with _translated():
         from fairlead_operator.preview import as_yaml as all_as_yaml  # noqa: PLC0415 - see run
         from fairlead_operator.preview import rendered  # noqa: PLC0415
@@ -114,26 +118,31 @@ def diff(
 ) -> None:
     """Print how the objects of Models would change, as the API server would store them. Writes nothing.
 
-    Ends with 1 where something would change, as `kubectl diff` does.
+    Ends with 1 where something would change, as `kubectl diff` does, and with 2 where a Model cannot be had as it is.
     """
     with _translated():
-        from fairlead_operator.app import reader  # noqa: PLC0415 - see run
+        from fairlead_operator.app import create_reader  # noqa: PLC0415 - see run
         from fairlead_operator.preview import changes  # noqa: PLC0415
         from fairlead_serve.api_server import connect, home_namespace  # noqa: PLC0415
 
         models = [model for file in files for model in load(file)]
-        lines = list(
+        outlooks = list(
             changes(
                 models,
                 _renderer(config),
-                reader(connect(kubeconfig)),
+                create_reader(connect(kubeconfig)),
                 namespace=namespace or home_namespace(kubeconfig),
                 now=datetime.now(UTC),
             )
         )
-        for line in lines:
-            typer.echo(line)
-        if lines:
+        for outlook in outlooks:
+            for problem in outlook.problems:
+                typer.echo(f"fairlead-operator: {outlook.model}: {problem.message}", err=True)
+            for line in outlook.lines:
+                typer.echo(line)
+        if any(problem.blocks for outlook in outlooks for problem in outlook.problems):
+            raise typer.Exit(2)
+        if any(outlook.lines for outlook in outlooks):
             raise typer.Exit(1)
 
 

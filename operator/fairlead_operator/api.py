@@ -1,6 +1,6 @@
 """Requests to the API server whose failures are ClusterErrors. Everything that the operator asks goes through here."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from fairlead_operator.errors import Away, ClusterError, Conflict, NotAllowed, Refused
 from fairlead_operator.kinds import Kind, kind_of, path_of, plural
@@ -21,6 +21,10 @@ _METHODS = {
     "patch": "PATCH",
     "delete": "DELETE",
 }
+# Pods of some ten kilobytes each, five times that once they are read.
+_PAGE = "200"
+# No object has it, since etcd counts its first write as the second: an apply with it finds none, or is in conflict.
+_NO_VERSION = "1"
 # What the API server calls YAML may be JSON.
 _CONTENT_TYPES = {"apply": "application/apply-patch+yaml", "patch": "application/merge-patch+json"}
 
@@ -44,24 +48,56 @@ class Api:
         """The object, or None where there is none."""
         return _object_if_any(self._ask("get", kind, path_of(kind, namespace, name)), kind)
 
-    def list(self, kind: Kind, query: Mapping[str, str]) -> list[Manifest]:
-        """Every object of a kind in the whole cluster that `query` selects."""
-        return list(_object(self._ask("list", kind, path_of(kind), query), kind).get("items") or ())
+    def list(
+        self, kind: Kind, query: Mapping[str, str], keep: Callable[[Manifest], Manifest | None]
+    ) -> Sequence[Manifest]:
+        """What `keep` leaves of the objects of a kind in the whole cluster that `query` selects; None: nothing.
+
+        They are asked for in pages, of which there is one at a time.
+        """
+        found: list[Manifest] = []
+        rest = ""
+        while True:
+            asked = {**query, "limit": _PAGE, **({"continue": rest} if rest else {})}
+            page = _object(self._ask("list", kind, path_of(kind), asked), kind)
+            found += filter(None, map(keep, page.get("items") or ()))
+            rest = (page.get("metadata") or {}).get("continue", "")
+            if not rest:
+                return found
+
+    def labelled(self, kind: Kind, namespace: str, selector: str) -> Sequence[Manifest] | None:
+        """The objects of a kind in a namespace whose labels fit; None where the cluster does not know the kind."""
+        answer = self._ask("list", kind, path_of(kind, namespace), {"labelSelector": selector})
+        page = _object_if_any(answer, kind)
+        # The type stands on the list alone.
+        marks = {"apiVersion": kind.api_version, "kind": kind.name}
+        return None if page is None else [{**marks, **item} for item in page.get("items") or ()]
 
     def create(self, manifest: Manifest) -> Manifest:
         """Make an object. Conflict: it is there."""
         kind, namespace, _ = _place(manifest)
         return _object(self._write("create", kind, path_of(kind, namespace), manifest), kind)
 
-    def update(self, manifest: Manifest, *, subresource: str = "") -> Manifest:
-        """Replace an object, or a part of it. Conflict: it has changed since the resourceVersion that is given."""
+    def update(self, manifest: Manifest) -> Manifest:
+        """Replace an object. Conflict: it has changed since the resourceVersion that is given."""
         kind, namespace, name = _place(manifest)
-        path = path_of(kind, namespace, name, subresource)
-        return _object(self._write("update", kind, path, manifest), kind)
+        return _object(self._write("update", kind, path_of(kind, namespace, name), manifest), kind)
 
-    def apply(self, manifest: Manifest, *, dry_run: bool, manager: str = FIELD_MANAGER) -> Manifest:
-        """Own the fields of `manifest` in the name of `manager`, whoever had them before."""
+    def update_status(self, manifest: Manifest) -> Manifest | None:
+        """Replace the status of an object; None where there is none any more. Conflict: as for `update`."""
         kind, namespace, name = _place(manifest)
+        return _object_if_any(self._write("update", kind, path_of(kind, namespace, name, "status"), manifest), kind)
+
+    def apply(
+        self, manifest: Manifest, *, dry_run: bool = False, manager: str = FIELD_MANAGER, anew: bool = False
+    ) -> Manifest:
+        """Own the fields of `manifest` in the name of `manager`, whoever had them before.
+
+        `anew`: only by making the object. Conflict: it is there, and was left alone.
+        """
+        kind, namespace, name = _place(manifest)
+        if anew:
+            manifest = {**manifest, "metadata": {**manifest["metadata"], "resourceVersion": _NO_VERSION}}
         query = {"force": "true", "fieldManager": manager, **({"dryRun": "All"} if dry_run else {})}
         path = path_of(kind, namespace, name)
         return _object(self._write("apply", kind, path, manifest, query), kind)

@@ -17,7 +17,8 @@ from fairlead_operator.health import HealthServer
 from fairlead_operator.leader import DEFAULT_TIMES, Leader, LeaseTimes
 from fairlead_operator.manager import Manager
 from fairlead_operator.metrics import Metrics, Sources
-from fairlead_operator.reconcile import DEFAULT_WAITS, Reconciler, Waits
+from fairlead_operator.reader import Reader
+from fairlead_operator.reconcile import DEFAULT_WAITS, Clock, Reconciler, Waits
 from fairlead_operator.recorder import Recorder
 from fairlead_operator.render import Chart, open_chart
 from fairlead_operator.renderer import Renderer
@@ -27,6 +28,7 @@ from fairlead_operator.token_secret import TokenSecret
 from fairlead_operator.work_queue import WorkQueue
 from fairlead_serve.api_server import ApiServer, Client
 from fairlead_serve.informer import DEFAULT_TIMING, Timing
+from fairlead_serve.internal import TOKEN_VARIABLE
 
 _logger = logging.getLogger(__name__)
 
@@ -67,9 +69,22 @@ class Operator:
 
 def run_operator(settings: OperatorSettings, installation: Installation, stopping: threading.Event) -> None:
     """Look after the Models of a cluster until `stopping`. Raises RenderError and SettingsError."""
+    if not installation.token:
+        _logger.warning(
+            "%s is not set: engines do not say how far they are, and load no adapters; set it to the key %s of the "
+            "Secret %s",
+            TOKEN_VARIABLE,
+            settings.internal_token.key,
+            settings.internal_token.name,
+        )
     create_operator(settings, installation).run(
         stopping, on_started=lambda url: _logger.info("health and metrics are at %s", url)
     )
+
+
+def utc_now() -> datetime:
+    """The time of this machine, as an aware one."""
+    return datetime.now(UTC)
 
 
 def create_operator(
@@ -81,6 +96,7 @@ def create_operator(
     lease_times: LeaseTimes = DEFAULT_TIMES,
     timing: Timing = DEFAULT_TIMING,
     waits: Waits = DEFAULT_WAITS,
+    clock: Clock = utc_now,
 ) -> Operator:
     """Put an operator together. Raises RenderError when there is no chart of a Model."""
     metrics = Metrics()
@@ -108,7 +124,7 @@ def create_operator(
         engines=engines or EnginePods(installation.token),
         links=Links(settings.gateway_url),
         metrics=metrics,
-        clock=lambda: datetime.now(UTC),
+        clock=clock,
         token_secret=TokenSecret(settings.internal_token, installation.namespace, installation.token),
         waits=waits,
     )
@@ -127,10 +143,9 @@ def create_operator(
     return Operator(manager, metrics, settings)
 
 
-def reader(client: Client) -> Cluster:
-    """A cluster to look at and to try things on: without caches, and without a lease."""
-    api = Api(ApiServer(client))
-    return Cluster(api, Caches(client, on_change=lambda _key: None), Recorder(api))
+def create_reader(client: Client) -> Reader:
+    """A cluster to look at, for whoever does not follow it."""
+    return Reader(Api(ApiServer(client)))
 
 
 def namespaces(settings: OperatorSettings, installation: Installation) -> Sequence[str]:

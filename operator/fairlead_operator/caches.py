@@ -5,8 +5,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from fairlead_operator.kinds import CHILDREN, EVENT, MODEL, Key, Kind, key_of, kind_of, path_of
+from fairlead_operator.names import Names
 from fairlead_serve.api_server import Client, Manifest
 from fairlead_serve.informer import DEFAULT_TIMING, MODEL_LABEL, Informer, OnChange, Timing, by_model
+from fairlead_serve.names import Loss
 
 EVERYWHERE: Sequence[str] = ("",)
 """The namespaces of an operator that follows all of them."""
@@ -34,6 +36,9 @@ class Caches:
         self._on_change = on_change
         self._on_wish = on_wish or on_change
         self._falling_back: dict[Key, frozenset[str]] = {}
+        self._names = Names()
+        # Of each Model the last two statuses written here: the one before may still be told of meanwhile.
+        self._said: dict[Key, tuple[object, object]] = {}
 
         def follow(
             kind: Kind, on_change: OnChange, index: Callable[[Manifest], str] = by_model, **selectors: str
@@ -47,6 +52,7 @@ class Caches:
                         index=index,
                         optional=kind.optional,
                         on_change=on_change,
+                        on_appearance=self._kind_appeared,
                         timing=timing,
                         clock=clock,
                     )
@@ -97,6 +103,10 @@ class Caches:
         """Every Model."""
         return [model for informer in self._models.informers for model in informer.all()]
 
+    def lost_names(self, key: Key) -> Sequence[Loss]:
+        """The names that a Model wants and older ones have."""
+        return self._names.losses(key)
+
     def children(self, key: Key) -> list[Manifest]:
         """Every object and pod with the label of the Model, whoever made it."""
         return [child for followed in self._children.values() for child in followed.by_index(key.namespace, str(key))]
@@ -118,6 +128,10 @@ class Caches:
         if followed is not None:
             followed.wrote(manifest)
 
+    def says(self, key: Key, status: object) -> None:
+        """Take note of a status that is about to be written: whoever writes another one calls for a reconcile."""
+        self._said[key] = self._said.get(key, (None, None))[1], status
+
     def _model_changed(self, old: Manifest | None, new: Manifest | None) -> None:
         manifest = new or old
         if manifest is None:
@@ -126,15 +140,23 @@ class Caches:
         self._falling_back.pop(key, None)
         if new is not None and new["spec"].get("fallback"):
             self._falling_back[key] = frozenset(new["spec"]["fallback"])
-        # A status is ours to write: to look again after each would be to look for ever while it tells of bytes.
+        for other in self._names.follow(key, new):
+            self._on_change(other)
+        if new is None:
+            self._said.pop(key, None)
+        # To look again after each status of our own would be to look for ever while it tells of bytes.
         if _asks_anew(old, new):
             self._on_wish(key)
-        elif new is None:
+        elif new is None or new.get("status") not in self._said.get(key, (new.get("status"),)):
             self._on_change(key)
         if old is None or new is None:
             for other, names in tuple(self._falling_back.items()):
                 if other.namespace == key.namespace and key.name in names:
                     self._on_change(other)
+
+    def _kind_appeared(self) -> None:
+        for model in self.models():
+            self._on_change(Key(model["metadata"]["namespace"], model["metadata"]["name"]))
 
     def _child_changed(self, old: Manifest | None, new: Manifest | None) -> None:
         for key in {key_of(manifest) for manifest in (old, new) if manifest is not None}:

@@ -57,6 +57,30 @@ def device_of(pod: Manifest) -> str | None:
     return min(names, default=None)
 
 
+def of_node(node: Manifest) -> Manifest:
+    """What of a node is read here: the rest, such as the names of its images, is many times as much."""
+    return {
+        "metadata": _only(part(node, "metadata"), "name", "labels"),
+        "spec": _only(part(node, "spec"), "unschedulable", "taints"),
+        "status": _only(part(node, "status"), "allocatable"),
+    }
+
+
+def of_holder(pod: Manifest) -> Manifest | None:
+    """What of a pod is read here, where it is on a node and has devices of it; None: it does not count."""
+    spec = part(pod, "spec")
+    if not spec.get("nodeName") or device_of(pod) is None:
+        return None
+    containers = {
+        name: [_only(container, "resources", "restartPolicy") for container in items(spec, name)]
+        for name in ("containers", "initContainers")
+    }
+    return {
+        "spec": {**_only(spec, "nodeName", "resources", "overhead"), **containers},
+        "status": _only(part(pod, "status"), "phase"),
+    }
+
+
 def free_gpus(nodes: Iterable[Manifest], pods: Iterable[Manifest], resource: str, pod: Manifest) -> Capacity:
     """What there is of `resource` on the nodes that `pod` may run on, when all `pods` keep what they have."""
     needed = int(requests_of(pod).get(resource, 0)) or 1
@@ -150,6 +174,10 @@ def _container_requests(container: Manifest) -> Amounts:
 
 def _amounts(quantities: Fields) -> Amounts:
     return {name: number(quantity) for name, quantity in quantities.items() if quantity is not None}
+
+
+def _only(fields: Fields, *names: str) -> Manifest:
+    return {name: fields[name] for name in names if name in fields}
 
 
 def _sum(several: Iterable[Amounts]) -> Amounts:

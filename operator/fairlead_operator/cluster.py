@@ -6,26 +6,27 @@ Every method may be called by several threads, and those that ask the API server
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from fairlead_operator.api import FIELD_MANAGER, Api
 from fairlead_operator.caches import Caches
+from fairlead_operator.capacity import of_holder, of_node
 from fairlead_operator.errors import ClusterError, Conflict, NotAllowed
 from fairlead_operator.kinds import NODE, POD, SECRET, Key, Kind, kind_of
 from fairlead_operator.recorder import Recorder
 from fairlead_serve.api_server import Manifest
+from fairlead_serve.names import Loss
 
 __all__ = ["Cluster", "Key"]
 
 _logger = logging.getLogger(__name__)
 # As long as a list of all nodes and pods is good for: many Models may ask for it at once.
 _SURVEY_SECONDS = 5.0
-# From the API server's own cache, and without the pods that hold nothing any more.
-_ANY_VERSION = {"resourceVersion": "0"}
-_RUNNING = {**_ANY_VERSION, "fieldSelector": "status.phase!=Succeeded,status.phase!=Failed"}
+# Without those that hold nothing any more.
+_RUNNING = {"fieldSelector": "status.phase!=Succeeded,status.phase!=Failed"}
 
-Survey = tuple[list[Manifest], list[Manifest]]
-"""Nodes, and pods that have not ended."""
+Survey = tuple[Sequence[Manifest], Sequence[Manifest]]
+"""Nodes, and pods on them that hold devices, each with what `capacity` reads."""
 
 
 class Cluster:
@@ -49,6 +50,10 @@ class Cluster:
         """Whether the cluster has the kind of `manifest`."""
         return self._caches.knows(kind_of(manifest))
 
+    def lost_names(self, key: Key) -> Sequence[Loss]:
+        """The names that a Model wants and older ones have, as of the last that was heard."""
+        return self._caches.lost_names(key)
+
     def children(self, key: Key) -> list[Manifest]:
         """Every object and pod with the label of the Model, whoever made it."""
         return self._caches.children(key)
@@ -61,15 +66,19 @@ class Cluster:
         """An object as it is now; None where there is none. `namespace` is empty for those of the whole cluster."""
         return self._api.get(Kind(api_version, kind), namespace, name)
 
-    def apply(self, manifest: Manifest, *, dry_run: bool = False, manager: str = FIELD_MANAGER) -> Manifest:
+    def apply(self, manifest: Manifest, *, manager: str = FIELD_MANAGER) -> Manifest:
         """Own the fields of `manifest`, whoever had them before, and give up those that were applied and are not in it.
 
-        `manager`: in whose name; what two of them own stays as long as one does. Returns the object as it is then;
-        with `dry_run`, as it would be.
+        `manager`: in whose name; what two of them own stays as long as one does. Returns the object as it is then.
         """
-        written = self._api.apply(manifest, dry_run=dry_run, manager=manager)
-        if not dry_run:
-            self._caches.wrote(written)
+        written = self._api.apply(manifest, manager=manager)
+        self._caches.wrote(written)
+        return written
+
+    def make(self, manifest: Manifest) -> Manifest:
+        """As `apply`, where there is no object of that name. Conflict: there is one, and it was left alone."""
+        written = self._api.apply(manifest, anew=True)
+        self._caches.wrote(written)
         return written
 
     def delete(self, manifest: Manifest) -> None:
@@ -92,19 +101,24 @@ class Cluster:
         if resized is not None:
             self._caches.wrote(resized)
 
-    def write_status(self, model: Manifest, status: Mapping[str, object]) -> Manifest:
-        """Replace the whole status of `model`. Raises Conflict when it has changed since it was looked at."""
-        written = self._api.update({**model, "status": dict(status)}, subresource="status")
-        self._caches.wrote(written)
+    def write_status(self, model: Manifest, status: Mapping[str, object]) -> Manifest | None:
+        """Replace the whole status of `model`; None where it is gone by now.
+
+        Raises Conflict when it has changed since it was looked at.
+        """
+        self._caches.says(Key(model["metadata"]["namespace"], model["metadata"]["name"]), status)
+        written = self._api.update_status({**model, "status": dict(status)})
+        if written is not None:
+            self._caches.wrote(written)
         return written
 
-    def secret_has(self, namespace: str, name: str, key: str) -> bool:
-        """Whether there is a Secret with that key; with an empty one, whether there is the Secret."""
+    def secret_keys(self, namespace: str, name: str) -> Collection[str] | None:
+        """The keys of a Secret; None where there is no such Secret."""
         secret = self._api.get(SECRET, namespace, name)
-        return secret is not None and (not key or key in (secret.get("data") or {}))
+        return None if secret is None else frozenset(secret.get("data") or ())
 
     def nodes_and_pods(self) -> Survey | None:
-        """Every node and every pod that has not ended, some seconds old; None where that cannot be had.
+        """Every node and every pod that holds a device, some seconds old; None where that cannot be had.
 
         It is told beside the scheduler's own words, and nothing has to wait for it.
         """
@@ -121,7 +135,7 @@ class Cluster:
 
     def _look_around(self, before: Survey | None) -> Survey | None:
         try:
-            return self._api.list(NODE, _ANY_VERSION), self._api.list(POD, _RUNNING)
+            return self._api.list(NODE, {}, of_node), self._api.list(POD, _RUNNING, of_holder)
         except NotAllowed:
             return None
         except ClusterError as error:

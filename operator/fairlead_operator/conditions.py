@@ -29,6 +29,7 @@ class SpecReason(StrEnum):
     RENDER_FAILED = "RenderFailed"
     KUBERAY_NOT_FOUND = "KubeRayNotFound"
     NAME_CONFLICT = "NameConflict"
+    NAME_TAKEN = "NameTaken"
     CACHE_IMMUTABLE = "CacheImmutable"
     REFUSED = "Refused"
 
@@ -86,6 +87,7 @@ class ScalingReason(StrEnum):
     NOT_AUTOSCALED = "NotAutoscaled"
     SUSPENDED = "Suspended"
     UPSTREAM = "Upstream"
+    UNKNOWN = "Unknown"
 
 
 class SuspendedReason(StrEnum):
@@ -93,6 +95,7 @@ class SuspendedReason(StrEnum):
 
     SUSPENDED = "Suspended"
     NOT_SUSPENDED = "NotSuspended"
+    UNKNOWN = "Unknown"
 
 
 R = TypeVar("R", bound=StrEnum)

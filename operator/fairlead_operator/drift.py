@@ -1,7 +1,8 @@
 """Whether an object in the cluster still is what was applied. Pure.
 
 The API server adds defaults, and others may add fields and entries of their own: neither is a difference, since
-server-side apply leaves both alone. What was applied and reads otherwise now is one.
+server-side apply leaves both alone. What was applied and reads otherwise now is one, and so is one more condition in
+what selects pods or nodes: that is another selection.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,32 +23,38 @@ _KEYS: Mapping[str, tuple[str, ...]] = {
 }
 _PORT = ("name", "port", "containerPort", "protocol")
 _QUANTITIES = frozenset({"limits", "requests"})
+# Atomic to server-side apply.
+_WHOLE = frozenset({"selector", "podSelector", "matchLabels", "nodeSelector"})
 
 
 def differences(applied: Any, found: Any, path: str = "") -> Iterator[str]:
     """The places, as `spec.replicas`, at which `found` does not say what `applied` says."""
-    if _is_empty(applied) and _is_empty(found):
-        return
-    if isinstance(applied, Mapping) and isinstance(found, Mapping):
+    if isinstance(applied, dict) and isinstance(found, dict):
         yield from _in_mapping(applied, found, path)
     elif isinstance(applied, list) and isinstance(found, list):
         yield from _in_list(applied, found, path)
-    elif not (applied == found and isinstance(applied, bool) == isinstance(found, bool)):
+    elif not _is_same(applied, found):
         yield path
 
 
 def _in_mapping(applied: Mapping[str, Any], found: Mapping[str, Any], path: str) -> Iterator[str]:
-    quantities = path.rpartition(".")[2] in _QUANTITIES
+    last = path.rpartition(".")[2]
+    quantities = last in _QUANTITIES
+    if last in _WHOLE:
+        yield from (f"{path}.{name}" for name in found if name not in applied and not _is_empty(found[name]))
     for name, value in applied.items():
-        inner = f"{path}.{name}" if path else name
-        if (quantities or name == "sizeLimit") and _same_amount(value, found.get(name)):
+        other = found.get(name)
+        if not isinstance(value, (dict, list)) and _is_same(value, other):
+            # Most of an object: not worth a generator each.
             continue
-        yield from differences(value, found.get(name), inner)
+        if (quantities or name == "sizeLimit") and _same_amount(value, other):
+            continue
+        yield from differences(value, other, f"{path}.{name}" if path else name)
 
 
 def _in_list(applied: Sequence[Any], found: Sequence[Any], path: str) -> Iterator[str]:
     keys = _KEYS.get(path.rpartition(".")[2], ()) or (_PORT if _is_port_list(path) else ())
-    if keys and all(isinstance(item, Mapping) for item in (*applied, *found)):
+    if keys and all(isinstance(item, dict) for item in (*applied, *found)):
         for item in applied:
             # A key that was not given was not applied: the server knows its default.
             given = [key for key in keys if key in item]
@@ -69,9 +76,16 @@ def _is_port_list(path: str) -> bool:
     return path == "spec.ports" or (path.endswith(".ports") and "ontainers[" in path)
 
 
+def _is_same(one: Any, other: Any) -> bool:
+    """Whether two values of which not both are objects or lists are one."""
+    if one == other:
+        return isinstance(one, bool) == isinstance(other, bool)
+    return _is_empty(one) and _is_empty(other)
+
+
 def _is_empty(value: Any) -> bool:
     """What the API server does not store, or stores as nothing: an empty list is as good as none."""
-    return value is None or (isinstance(value, (Mapping, list, str)) and not value)
+    return value is None or (isinstance(value, (dict, list, str)) and not value)
 
 
 def _same_amount(one: object, other: object) -> bool:

@@ -4,6 +4,7 @@ The form of both is the engine's (`fairlead_serve.engine`); the internal token g
 """
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -11,12 +12,15 @@ from typing import Any, Protocol
 import urllib3
 
 from fairlead_operator.render import Manifest
-from fairlead_serve.internal import TOKEN_HEADER
+from fairlead_serve.internal import TOKEN_HEADER, TOKEN_VARIABLE
 
+_logger = logging.getLogger(__name__)
 STATUS_PORT = 8090
 # A pod that does not answer must not hold up the others: it is asked again within seconds.
 _TIMEOUT = urllib3.Timeout(connect=0.5, read=1.0)
 _MOST_BYTES = 256 * 1024
+_REFUSED = 401
+_MOST_REFUSING = 1024
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,8 @@ class EnginePods:
 
     token: str
     port: int = STATUS_PORT
+    # The pods of which was said that they refuse the token.
+    _refusing: set[str] = field(default_factory=set, init=False)
     _pool: urllib3.PoolManager = field(
         default_factory=lambda: urllib3.PoolManager(num_pools=64, maxsize=2, timeout=_TIMEOUT, retries=False)
     )
@@ -71,11 +77,30 @@ class EnginePods:
                 preload_content=False,
             )
             try:
+                self._tell_of_refusal(pod, response.status)
                 return _read(response.status, response.read(_MOST_BYTES))
             finally:
                 response.release_conn()
         except urllib3.exceptions.HTTPError:
             return None
+
+    def _tell_of_refusal(self, pod: Manifest, status: int) -> None:
+        """Log it once when an engine wants another token: nothing else would tell why it says nothing."""
+        metadata = pod["metadata"]
+        name = f"{metadata.get('namespace', '')}/{metadata['name']}"
+        if status != _REFUSED:
+            self._refusing.discard(name)
+        elif name not in self._refusing:
+            if len(self._refusing) >= _MOST_REFUSING:
+                # Most of them are gone by now.
+                self._refusing.clear()
+            self._refusing.add(name)
+            _logger.warning(
+                "the engine of pod %s refuses the operator's token: it does not say how far it is, and loads no "
+                "adapters; %s of the operator must be what the engine read from its Secret when it started",
+                name,
+                TOKEN_VARIABLE,
+            )
 
 
 def _read(status: int, body: bytes) -> EngineStatus | None:

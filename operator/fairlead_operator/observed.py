@@ -1,7 +1,7 @@
 """What is: everything that a plan for one Model is made from. Pure values."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from fairlead_operator.conditions import SpecReason
 from fairlead_operator.engines import EngineStatus
@@ -15,11 +15,15 @@ from fairlead_serve.model import Model
 
 @dataclass(frozen=True)
 class Problem:
-    """What only the cluster can say against a specification. One that `blocks` lets nothing be applied."""
+    """What only the cluster can say against a specification.
+
+    One that `blocks` lets nothing be applied; with one that `hides` the Model no request comes to its engines.
+    """
 
     reason: SpecReason
     message: str
     blocks: bool = True
+    hides: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,17 @@ class Wanted:
     objects: Sequence[Manifest]
     revision: str
     adapters: Sequence[Mapping[str, str]] = ()
+
+    def where(self, knows: Callable[[Manifest], bool]) -> "Wanted | Problem":
+        """The same for a cluster that `knows` the kinds of some objects.
+
+        Without monitors, where it knows none; engines, where it does not know theirs, cannot be had.
+        """
+        unknown = [manifest for manifest in self.objects if not knows(manifest)]
+        if any(manifest["kind"] == "RayService" for manifest in unknown):
+            message = "spec.cluster: KubeRay is not installed in this cluster; install it, or use Standalone"
+            return Problem(SpecReason.KUBERAY_NOT_FOUND, message)
+        return replace(self, objects=[one for one in self.objects if one not in unknown]) if unknown else self
 
 
 @dataclass(frozen=True)
@@ -75,9 +90,10 @@ class Observed:
         return [child for child in self.children if child["kind"] in kinds]
 
     @property
-    def workload(self) -> Manifest | None:
-        """The Deployment or RayService that is ours."""
-        return next((one for one in self.of_kind(*WORKLOADS) if is_owned(one, self.model)), None)
+    def workloads(self) -> list[Manifest]:
+        """The Deployment or RayService that is ours; during a move from one to the other both, unless one leaves."""
+        owned = [one for one in self.of_kind(*WORKLOADS) if is_owned(one, self.model)]
+        return [one for one in owned if not one["metadata"].get("deletionTimestamp")] or owned[:1]
 
     @property
     def pods(self) -> list[Manifest]:

@@ -1,15 +1,16 @@
 """From what a Model asks for and what there is to what is to be done. Pure: every rule is a case of a table test."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from fairlead_operator.conditions import SpecReason
+from fairlead_operator.conditions import SpecReason, WorkloadReason
 from fairlead_operator.drift import differences
+from fairlead_operator.fields import Fields, part
 from fairlead_operator.observed import Observed, Problem, Wanted
 from fairlead_operator.ownership import applied_hash, identity, is_owned, owner_of, stamped
-from fairlead_operator.pods import engine_status, is_ready, revision_of, worst
+from fairlead_operator.pods import PodFailure, engine_status, is_ready, revision_of, worst
 from fairlead_operator.render import Manifest
 from fairlead_operator.revisions import RETRY, WORKLOADS, manifest_of
 from fairlead_operator.revisions import revision_of as recorded
@@ -27,6 +28,10 @@ _OURS = frozenset(
     }
 )  # fmt: skip
 
+
+# Who tells of engines as a whole, by what these run in.
+_TELLERS = {"Deployment": {"Deployment"}, "RayService": {"RayService", "RayCluster"}}
+_NEVER_RAN = frozenset({WorkloadReason.IMAGE_PULL_ERROR, WorkloadReason.CONTAINER_START_ERROR})
 
 SCALING_MANAGER = "fairlead-scaling"
 """In whose name the number of engines is kept where it is an autoscaler's."""
@@ -67,20 +72,26 @@ class Plan:
 
 def make_plan(wanted: Wanted | None, seen: Observed, *, now: datetime) -> Plan:
     """What to do. `wanted` is None where the specification cannot be rendered: then nothing is touched."""
-    workload = workload_of(seen.workload, seen.of_kind("Pod"), seen.of_kind("RayCluster"))
+    live, other = _live(wanted, seen)
+    workload = workload_of(live, other, seen.of_kind("Pod"), seen.of_kind("RayCluster"))
     if wanted is None:
         return Plan(workload=workload, problems=seen.problems)
     rollout = _rollout(wanted, seen, workload, now)
+    beside = other if rollout is not None and other is not None and _serves_on(other, wanted, rollout) else None
     objects, kept = _fitted(list(_objects(wanted, seen, rollout)), seen)
     problems = [*seen.problems, *_conflicts(objects, seen), *kept]
     if any(problem.blocks for problem in problems):
         return Plan(workload=workload, rollout=rollout, problems=problems)
     apply, drifted = _to_apply(objects, seen)
     return Plan(
-        handed_over=list(_handed_over(wanted, objects, seen)),
+        handed_over=list(_handed_over(wanted, objects, live)),
         apply=apply,
-        delete=[*_to_remake(objects, seen), *_superfluous(objects, seen, rollout), *_outdated(objects, seen)],
-        sizes=[*_within_bounds(wanted, seen), *_of_ray_clusters(wanted, seen)],
+        delete=[
+            *_to_remake(objects, seen),
+            *_superfluous(objects, seen, rollout, beside),
+            *_outdated(objects, live, seen),
+        ],
+        sizes=[*_within_bounds(wanted, live), *_of_ray_clusters(wanted, seen)],
         drifted=drifted,
         rollout=rollout,
         workload=workload,
@@ -88,8 +99,31 @@ def make_plan(wanted: Wanted | None, seen: Observed, *, now: datetime) -> Plan:
     )
 
 
+def _live(wanted: Wanted | None, seen: Observed) -> tuple[Manifest | None, Manifest | None]:
+    """The workload that is there of the wanted kind, and that of the other kind; where none is wanted, in any order."""
+    there = {one["kind"]: one for one in seen.workloads}
+    live = there.pop(_workload_kind(wanted) or next(iter(there), ""), None)
+    return live, next(iter(there.values()), None)
+
+
+def _workload_kind(wanted: Wanted | None) -> str:
+    objects = wanted.objects if wanted is not None else ()
+    return next((manifest["kind"] for manifest in objects if manifest["kind"] in WORKLOADS), "")
+
+
+def _serves_on(other: Manifest, wanted: Wanted, rollout: Rollout) -> bool:
+    """Whether a workload of the other kind stays: where there is room for both, until the new one has come up, and
+    in the place of a new one that failed.
+    """
+    spec = wanted.model.spec
+    if spec.suspend:
+        return False
+    has_room = spec.rollout_strategy.max_surge > 0
+    return rollout.target.kind == other["kind"] or (has_room and rollout.state != "Complete")
+
+
 def _rollout(wanted: Wanted, seen: Observed, workload: Workload, now: datetime) -> Rollout | None:
-    if not any(manifest["kind"] in WORKLOADS for manifest in wanted.objects):
+    if not _workload_kind(wanted):
         return None
     strategy = wanted.model.spec.rollout_strategy
     policy = Policy(
@@ -98,21 +132,39 @@ def _rollout(wanted: Wanted, seen: Observed, workload: Workload, now: datetime) 
         attempt=(seen.model["metadata"].get("annotations") or {}).get(RETRY, ""),
     )
     known = [recorded(manifest) for manifest in seen.of_kind("ControllerRevision") if is_owned(manifest, seen.model)]
-    health = _health(seen, wanted.revision)
+    health = _health(seen, wanted)
     return decide((wanted.revision, wanted.objects), known, workload, health, policy, now=now)
 
 
-def _health(seen: Observed, revision: str) -> Health:
-    """How the engines of `revision` are. The pods of a RayService do not say which they are, so all of them count."""
-    pods = [pod for pod in seen.pods if revision_of(pod) in ("", revision)]
+def _health(seen: Observed, wanted: Wanted) -> Health:
+    """How the engines that are wanted are. The pods of a RayService do not say of which revision: all of them count."""
+    kind = _workload_kind(wanted)
+    mark = "" if kind == "RayService" else wanted.revision
+    pods = [pod for pod in seen.pods if revision_of(pod) == mark]
     names = {pod["metadata"]["name"] for pod in pods}
-    # That of no pod is what Ray Serve gave up, after its own attempts.
-    failures = [one for one in seen.failures if one.pod in names or not one.pod]
-    failure = worst(failures)
-    for given_up in (one for one in failures if not one.pod):
-        return Health(f"{given_up.reason}: {given_up.message}", RESTARTS)
-    unready = 0 if any(map(is_ready, pods)) else max(map(_restarts, pods), default=0)
-    return Health(f"{failure.reason}: {failure.message}" if failure else "", unready)
+    failures = [one for one in seen.failures if one.pod in names or one.told_by in _TELLERS[kind]]
+    # After attempts of its own.
+    given_up = next((one for one in failures if one.told_by == "RayService"), None)
+    failure = given_up or worst(failures)
+    said = f"{failure.reason}: {failure.message}" if failure else ""
+    if given_up is not None:
+        return Health(said, RESTARTS)
+    if any(map(is_ready, pods)):
+        return Health(said)
+    return Health(said, max(map(_restarts, pods), default=0), _is_stuck(failures, seen, names))
+
+
+def _is_stuck(failures: Iterable[PodFailure], seen: Observed, names: Collection[str]) -> bool:
+    """Whether engines, the pods called `names`, do not come to run, for a reason that those of before do not have."""
+    before = {pod["metadata"]["name"] for pod in seen.pods} - set(names)
+    shared = {one.reason for one in seen.failures if one.pod in before}
+    return any(
+        one.reason in _NEVER_RAN - shared
+        and not one.passing
+        # Where there are some, it is others that the API server refuses.
+        and (one.pod or not names)
+        for one in failures
+    )
 
 
 def _restarts(pod: Manifest) -> int:
@@ -154,8 +206,8 @@ def _noting_replicas(manifest: Manifest) -> Manifest:
     }
 
 
-def _handed_over(wanted: Wanted, objects: Sequence[Manifest], seen: Observed) -> Iterator[Manifest]:
-    scaling, live = wanted.model.spec.scaling, seen.workload
+def _handed_over(wanted: Wanted, objects: Sequence[Manifest], live: Manifest | None) -> Iterator[Manifest]:
+    scaling = wanted.model.spec.scaling
     if scaling is None or live is None or live["kind"] != "Deployment":
         return
     replicas = int(live["spec"].get("replicas", 1))
@@ -178,9 +230,11 @@ def _conflicts(objects: Sequence[Manifest], seen: Observed) -> Iterator[Problem]
         other = found.get(identity(manifest))
         if other is not None and not is_owned(other, seen.model):
             kind, name = identity(manifest)
+            # What is in a claim may be wanted.
+            use = f"use it by spec.cache.claimName: {name}" if kind == "PersistentVolumeClaim" else "delete it"
             message = (
                 f"the {kind} {name} is there already and belongs to {owner_of(other)}; "
-                "delete it, or give the Model another name"
+                f"{use}, or give the Model another name"
             )
             yield Problem(SpecReason.NAME_CONFLICT, message)
 
@@ -208,10 +262,14 @@ def _changed(manifest: Manifest, live: Manifest, seen: Observed) -> Iterator[str
     return (place for place in differences(manifest, live) if place not in known)
 
 
-def _superfluous(objects: Sequence[Manifest], seen: Observed, rollout: Rollout | None) -> list[Manifest]:
+def _superfluous(
+    objects: Sequence[Manifest], seen: Observed, rollout: Rollout | None, beside: Manifest | None
+) -> list[Manifest]:
     wanted = {identity(manifest) for manifest in objects}
     # An engine of before that starts anew reads its file again, and its weights.
     in_use = set(_mounted([pod.get("spec", {}) for pod in seen.of_kind("Pod")]))
+    if beside is not None:
+        in_use |= {identity(beside), *_mounted([part(beside, "spec", "template", "spec")], optional=True)}
     for revision in rollout.revisions if rollout else ():
         mounted = set(_mounted([template["spec"] for template in revision.parts.get("templates", ())]))
         # Files are small; a claim is kept no longer than there may be a way back.
@@ -232,33 +290,33 @@ def _has_owner(manifest: Manifest, model: Manifest) -> bool:
     return bool(manifest["metadata"].get("ownerReferences")) and is_owned(manifest, model)
 
 
-def _mounted(specs: Iterable[Manifest]) -> Iterator[tuple[str, str]]:
-    """Kind and name of what pods of these specifications have mounted."""
+def _mounted(specs: Iterable[Fields], *, optional: bool = False) -> Iterator[tuple[str, str]]:
+    """Kind and name of what pods of these specifications mount: what they cannot start without, or `optional` too."""
     for spec in specs:
         for volume in spec.get("volumes") or ():
-            if "configMap" in volume:
+            if "configMap" in volume and (optional or not volume["configMap"].get("optional")):
                 yield "ConfigMap", volume["configMap"].get("name", "")
             if "persistentVolumeClaim" in volume:
                 yield "PersistentVolumeClaim", volume["persistentVolumeClaim"]["claimName"]
 
 
-def _outdated(objects: Sequence[Manifest], seen: Observed) -> list[Manifest]:
+def _outdated(objects: Sequence[Manifest], live: Manifest | None, seen: Observed) -> list[Manifest]:
     services = [manifest for manifest in objects if manifest["kind"] == "RayService"]
     # Only once KubeRay has been told of the new pods, or it would make the old ones again.
-    if not services or seen.workload is None or any(differences(services[0]["spec"], seen.workload["spec"])):
+    if not services or live is None or any(differences(services[0]["spec"], live["spec"])):
         return []
     return outdated_clusters(services[0], seen.of_kind("RayCluster"))
 
 
-def _within_bounds(wanted: Wanted, seen: Observed) -> Iterator[Size]:
+def _within_bounds(wanted: Wanted, live: Manifest | None) -> Iterator[Size]:
     """Where the number of engines is an autoscaler's, only its bounds are kept."""
-    scaling, workload = wanted.model.spec.scaling, seen.workload
-    if scaling is None or wanted.model.spec.suspend or workload is None or workload["kind"] != "Deployment":
+    scaling = wanted.model.spec.scaling
+    if scaling is None or wanted.model.spec.suspend or live is None or live["kind"] != "Deployment":
         return
-    replicas = int(workload["spec"].get("replicas", 1))
+    replicas = int(live["spec"].get("replicas", 1))
     bounded = min(max(replicas, scaling.min_replicas), scaling.max_replicas)
     if bounded != replicas:
-        yield Size(workload, {"replicas": bounded})
+        yield Size(live, {"replicas": bounded})
 
 
 def _of_ray_clusters(wanted: Wanted, seen: Observed) -> Iterator[Size]:

@@ -38,13 +38,18 @@ ENGINE_REASONS = frozenset(
 
 @dataclass(frozen=True)
 class PodFailure:
-    """Why one pod is not ready. `time` (RFC 3339) is when it failed, or since when it waits; None where unknown."""
+    """Why one pod is not ready. `time` (RFC 3339) is when it failed, or since when it waits; None where unknown.
+
+    Of no pod in particular it is `told_by` a workload, by its kind. `passing`: another revision would fare no better.
+    """
 
     reason: WorkloadReason
     message: str
     pod: str
     exit_code: int | None = None
     time: str | None = None
+    told_by: str = ""
+    passing: bool = False
 
 
 def is_ready(pod: Manifest) -> bool:
@@ -178,7 +183,7 @@ def _refused_by_node(pod: Manifest) -> PodFailure | None:
     full = refusal.startswith("OutOf")
     reason = WorkloadReason.UNSCHEDULABLE if full else WorkloadReason.CONTAINER_START_ERROR
     message = with_words(f"its node refused it ({refusal})", text(pod, "status", "message"))
-    return PodFailure(reason, message, name_of(pod), time=_not_ready_since(pod))
+    return PodFailure(reason, message, name_of(pod), time=_not_ready_since(pod), passing=True)
 
 
 _SETUP: Mapping[str, str] = MappingProxyType(
@@ -198,7 +203,8 @@ _STANDING = timedelta(minutes=10)
 def _not_set_up(pod: Manifest, warnings: Sequence[Manifest], now: datetime) -> PodFailure | None:
     for event in _standing(pod, warnings, now):
         message = with_words(_SETUP[event["reason"]], text(event, "message"))
-        return PodFailure(WorkloadReason.CONTAINER_START_ERROR, message, name_of(pod), time=first_seen(event))
+        time = first_seen(event)
+        return PodFailure(WorkloadReason.CONTAINER_START_ERROR, message, name_of(pod), time=time, passing=True)
     return None
 
 

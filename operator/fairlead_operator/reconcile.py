@@ -11,16 +11,18 @@ from datetime import datetime
 
 from fairlead_operator.capacity import Capacity, device_of, free_gpus
 from fairlead_operator.cluster import Cluster, Key
-from fairlead_operator.conditions import SpecReason, WorkloadReason
+from fairlead_operator.conditions import SPEC_VALID, SpecReason, WorkloadReason
 from fairlead_operator.drift import differences
 from fairlead_operator.engines import Engines, EngineStatus
-from fairlead_operator.errors import ClusterError, NotAllowed, Refused
+from fairlead_operator.errors import ClusterError, Conflict, NotAllowed, Refused
+from fairlead_operator.fields import condition
 from fairlead_operator.metrics import Metrics
 from fairlead_operator.observed import Observed, Problem, Rewritten, Wanted
 from fairlead_operator.ownership import applied_hash, identity, is_owned
 from fairlead_operator.plan import SCALING_MANAGER, Plan, make_plan
-from fairlead_operator.pods import engine_verdict, failure, is_ready, missing_secret
+from fairlead_operator.pods import engine_verdict, failure, is_ready, missing_secret, revision_of
 from fairlead_operator.references import SecretReference, secrets_of
+from fairlead_operator.refusals import refusal
 from fairlead_operator.render import Manifest
 from fairlead_operator.renderer import Renderer
 from fairlead_operator.status import Links, status_of, transitions
@@ -47,6 +49,8 @@ class Waits:
     """Engines that fetch and load: how far they are stands in the status."""
     capacity: float = 30.0
     """Devices that a pod waits for: how many are free does, too."""
+    stuck: float = 30.0
+    """Engines that cannot be made: for how long that has been so decides over their revision."""
     adapters: float = 60.0
     """Adapters of engines, which forget them when they start anew."""
 
@@ -56,6 +60,14 @@ DEFAULT_WAITS = Waits()
 _BESIDE = frozenset({"PersistentVolumeClaim", "NetworkPolicy", "PodDisruptionBudget", "PodMonitor", "Service"})
 # Problems that end without a change of anything that is followed.
 _FROM_OUTSIDE = frozenset({SpecReason.SECRET_NOT_FOUND, SpecReason.NAME_CONFLICT, SpecReason.KUBERAY_NOT_FOUND})
+
+
+class _Taken(Exception):  # noqa: N818 - named for what happened
+    """`stranger`, an object of somebody else, has the name of one that is to be made."""
+
+    def __init__(self, stranger: Manifest) -> None:
+        self.stranger = stranger
+        super().__init__("/".join(identity(stranger)))
 
 
 @dataclass(frozen=True)
@@ -84,7 +96,9 @@ class Reconciler:
             # What it owns is the garbage collector's.
             return None
         now = self.clock()
-        wanted = self._known(self.renderer.wanted(model))
+        wanted = self.renderer.wanted(model)
+        if isinstance(wanted, Wanted):
+            wanted = wanted.where(self.cluster.knows)
         asked = wanted if isinstance(wanted, Wanted) else None
         try:
             seen = self._observe(key, model, wanted, now)
@@ -96,7 +110,11 @@ class Reconciler:
             )
             plan = make_plan(None, seen, now=now)
         else:
-            failed = self._execute(key, plan)
+            try:
+                failed = self._execute(key, plan, seen)
+            except _Taken as taken:
+                failed, seen = None, replace(seen, strangers=[taken.stranger])
+                plan = make_plan(asked, seen, now=now)
             if failed is not None:
                 plan = replace(plan, problems=(Problem(SpecReason.REFUSED, quoted(str(failed), 1024)), *plan.problems))
             seen = self._load_adapters(asked, seen)
@@ -107,16 +125,6 @@ class Reconciler:
 
     # Observe
 
-    def _known(self, wanted: Wanted | Problem) -> Wanted | Problem:
-        """Without monitors, where the cluster knows none; engines, where it does not know theirs, cannot be had."""
-        if isinstance(wanted, Problem):
-            return wanted
-        unknown = [manifest for manifest in wanted.objects if not self.cluster.knows(manifest)]
-        if any(manifest["kind"] == "RayService" for manifest in unknown):
-            message = "spec.cluster: KubeRay is not installed in this cluster; install it, or use Standalone"
-            return Problem(SpecReason.KUBERAY_NOT_FOUND, message)
-        return replace(wanted, objects=[one for one in wanted.objects if one not in unknown]) if unknown else wanted
-
     def _observe(self, key: Key, model: Manifest, wanted: Wanted | Problem, now: datetime) -> Observed:
         children = self.cluster.children(key)
         warnings = self.cluster.warnings(key, children)
@@ -126,6 +134,7 @@ class Reconciler:
         every_pod = [child for child in children if child["kind"] == "Pod"]
         failures = [failure(pod, warnings, now=now, capacity=capacity) for pod in every_pod]
         failures += [application_failure(child) for child in children if child["kind"] == "RayService"]
+        failures += [refusal(child) for child in children if child["kind"] in ("Deployment", "RayCluster")]
         problems = [wanted] if isinstance(wanted, Problem) else list(self._problems(key, wanted))
         problems += self._problems_of(key, pods, warnings, now)
         return Observed(
@@ -140,7 +149,12 @@ class Reconciler:
         )
 
     def _strangers(self, model: Manifest, wanted: Wanted, children: Sequence[Manifest]) -> Iterator[Manifest]:
-        """Objects in the way of those that are to be made. What bears the Model's label is among the children."""
+        """Objects in the way of those that are to be made. What bears the Model's label is among the children.
+
+        Looked for as long as there was one the last time: else the making of objects tells of it.
+        """
+        if condition(model, SPEC_VALID.name).get("reason") != SpecReason.NAME_CONFLICT:
+            return
         known = {identity(child) for child in children}
         namespace = model["metadata"]["namespace"]
         for manifest in wanted.objects:
@@ -153,6 +167,11 @@ class Reconciler:
                 yield found
 
     def _problems(self, key: Key, wanted: Wanted) -> Iterator[Problem]:
+        lost = self.cluster.lost_names(key)
+        if lost:
+            hides = {loss.name for loss in lost}.issuperset(wanted.model.served_names)
+            message = "; ".join(f"spec.model: {loss.message}" for loss in lost)
+            yield Problem(SpecReason.NAME_TAKEN, message, blocks=False, hides=hides)
         for name in wanted.model.spec.fallback:
             if self.cluster.model(Key(key.namespace, name)) is None:
                 message = f"spec.fallback: there is no Model {name} in this namespace; create it, or remove it here"
@@ -176,7 +195,8 @@ class Reconciler:
                 self._given.discard(key.namespace)
                 self._give_token(key.namespace)
             what = f"the Secret {name}" + (f" has no key {secret_key}" if secret_key else " is not in this namespace")
-            message = f"{what}, and pod {pod['metadata']['name']} waits for it; create it"
+            remedy = "add it" if secret_key else "create it"
+            message = f"{what}, and pod {pod['metadata']['name']} waits for it; {remedy}"
             yield Problem(SpecReason.SECRET_NOT_FOUND, message, blocks=False)
 
     def _plan(self, wanted: Wanted | None, seen: Observed, now: datetime) -> Plan:
@@ -211,8 +231,9 @@ class Reconciler:
 
     def _missing_secrets(self, references: Iterator[SecretReference], namespace: str) -> Iterator[Problem]:
         for reference in references:
-            if not self.cluster.secret_has(namespace, reference.name, reference.key):
-                yield Problem(SpecReason.SECRET_NOT_FOUND, reference.missing)
+            lacking = reference.lacking(self.cluster.secret_keys(namespace, reference.name))
+            if lacking:
+                yield Problem(SpecReason.SECRET_NOT_FOUND, lacking)
 
     def _capacity(self, pods: Sequence[Manifest]) -> Capacity | None:
         """What is free of the device that a pod waits for."""
@@ -228,12 +249,12 @@ class Reconciler:
     def _ask(self, pods: Sequence[Manifest], wanted: Wanted) -> dict[str, EngineStatus]:
         """What the engines say that are on their way; and all of them, where there may be adapters.
 
-        The pods of Ray clusters have no such port.
+        The pods of Ray clusters have no such port, and bear no revision.
         """
         spec = wanted.model.spec
         if spec.cluster != "Standalone":
             return {}
-        running = [pod for pod in pods if pod.get("status", {}).get("phase") == "Running"]
+        running = [pod for pod in pods if pod.get("status", {}).get("phase") == "Running" and revision_of(pod)]
         loading = [pod for pod in running if not is_ready(pod)]
         asked = running[:_MOST_ENGINES] if spec.lora is not None else loading[:_MOST_LOADING]
         told = {pod["metadata"]["name"]: self.engines.status(pod) for pod in asked}
@@ -241,14 +262,17 @@ class Reconciler:
 
     # Execute
 
-    def _execute(self, key: Key, plan: Plan) -> ClusterError | None:
-        """Do what is planned. What the API server refuses for good is returned, to be said in the status."""
+    def _execute(self, key: Key, plan: Plan, seen: Observed) -> ClusterError | None:
+        """Do what is planned. What the API server refuses for good is returned, to be said in the status.
+
+        Raises _Taken as soon as an object of somebody else is in the way, before there is a workload.
+        """
         for manifest in plan.handed_over:
             self.cluster.apply(manifest, manager=SCALING_MANAGER)
         refused: list[ClusterError] = []
         for manifest in plan.apply:
             try:
-                self._apply(manifest)
+                self._apply(manifest, seen)
             except (Refused, NotAllowed) as error:
                 refused.append(error)
                 if manifest["kind"] not in _BESIDE:
@@ -269,14 +293,29 @@ class Reconciler:
             _log.info("%s: applied [%s], deleted [%s]", key, made, gone)
         return refused[0] if refused else None
 
-    def _apply(self, manifest: Manifest) -> None:
+    def _apply(self, manifest: Manifest, seen: Observed) -> None:
         """Apply, and remember where the API server has made something else of it at once."""
-        written = self.cluster.apply(manifest)
+        known = any(identity(child) == identity(manifest) for child in seen.children)
+        written = self.cluster.apply(manifest) if known else self._make(manifest, seen.model)
         uid, places = written["metadata"].get("uid", ""), frozenset(differences(manifest, written))
         if places:
             self._rewritten[uid] = Rewritten(applied_hash(manifest), places)
         else:
             self._rewritten.pop(uid, None)
+
+    def _make(self, manifest: Manifest, model: Manifest) -> Manifest:
+        """Make an object that the caches do not know of. Raises _Taken."""
+        try:
+            return self.cluster.make(manifest)
+        except Conflict:
+            kind, name = identity(manifest)
+            there = self.cluster.read(manifest["apiVersion"], kind, model["metadata"]["namespace"], name)
+            if there is None:
+                raise
+            if not is_owned(there, model):
+                raise _Taken(there) from None
+        # One of ours that the caches have not heard of yet.
+        return self.cluster.apply(manifest)
 
     def _load_adapters(self, wanted: Wanted | None, seen: Observed) -> Observed:
         """Tell every engine that answers which adapters it should have."""
@@ -298,7 +337,8 @@ class Reconciler:
         before = model.get("status") or {}
         if status == before:
             return
-        self.cluster.write_status(model, status)
+        if self.cluster.write_status(model, status) is None:
+            return
         for kind, reason, message in transitions(before, status):
             self.cluster.record(model, type=kind, reason=reason, message=message)
 
@@ -310,6 +350,8 @@ class Reconciler:
             waits.append(self.waits.loading)
         if any(one.reason == WorkloadReason.UNSCHEDULABLE for one in seen.failures):
             waits.append(self.waits.capacity)
+        if plan.rollout is not None and plan.rollout.state == "Running" and plan.rollout.target.stuck:
+            waits.append(self.waits.stuck)
         if wanted is not None and wanted.adapters and seen.pods:
             states = {one["state"] for engine in seen.engines.values() for one in engine.adapters}
             waits.append(self.waits.loading if states & {"Pending", "Loading"} else self.waits.adapters)

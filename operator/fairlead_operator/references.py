@@ -1,6 +1,6 @@
 """What a Model refers to in its namespace: Secrets, and other Models. Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from fairlead_serve.model import EngineSpec, Model
@@ -14,11 +14,14 @@ class SecretReference:
     name: str
     key: str = ""
 
-    @property
-    def missing(self) -> str:
-        """What to say when it is not there."""
-        what = f"the Secret {self.name}" + (f" with the key {self.key}" if self.key else "")
-        return f"{self.path}: {what} is not in this namespace; create it"
+    def lacking(self, keys: Collection[str] | None) -> str:
+        """What is amiss where the Secret has `keys`, or is not there (None); empty where nothing is."""
+        if keys is None:
+            what = f"the Secret {self.name}" + (f" with the key {self.key}" if self.key else "")
+            return f"{self.path}: {what} is not in this namespace; create it"
+        if self.key and self.key not in keys:
+            return f"{self.path}: the Secret {self.name} has no key {self.key}; add it, or name another"
+        return ""
 
 
 def secrets_of(model: Model) -> Iterator[SecretReference]:

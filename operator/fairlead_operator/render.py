@@ -22,10 +22,10 @@ from fairlead_operator.errors import RenderError
 Manifest = dict[str, Any]
 """One object of the Kubernetes API, as plain values."""
 
-# What a pod needs goes before it. Kinds that are not here (PodMonitor) go last.
+# What a pod needs goes before it, and everything before what starts pods: a name that is taken is found by then.
 _ORDER = (
     "ServiceAccount", "ConfigMap", "PersistentVolumeClaim", "NetworkPolicy", "Service", "PodDisruptionBudget",
-    "Deployment", "RayService",
+    "PodMonitor", "Deployment", "RayService",
 )  # fmt: skip
 _COMMAND_SECONDS = 60
 _SCHEMA = "values.schema.json"

@@ -18,6 +18,7 @@ OUTCOME = "fairlead.dev/outcome"
 FAILURE = "fairlead.dev/failure"
 ATTEMPT = "fairlead.dev/attempt"
 BEGAN = "fairlead.dev/began"
+STUCK = "fairlead.dev/stuck"
 RETRY = "fairlead.dev/retry"
 """On a Model: another value tries a failed revision once more."""
 
@@ -32,7 +33,7 @@ class Revision:
     """One revision. `outcome` is empty as long as nobody knows; `failure` says why it failed, as `Reason: sentence`.
 
     `attempt` is the value of the Model's retry annotation under which it was tried, and `began` since when (RFC 3339);
-    `number` counts upwards.
+    `stuck` is since when none of its engines can be made, empty while that is not so; `number` counts upwards.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Revision:
     failure: str = ""
     attempt: str = ""
     began: str = ""
+    stuck: str = ""
 
     @property
     def kind(self) -> str:
@@ -54,8 +56,11 @@ class Revision:
         return list(self.parts.get("configMaps", ()))
 
     def within(self, manifests: Iterable[Manifest]) -> list[Manifest]:
-        """`manifests`, the objects of another revision, with the engines of this one. What surrounds them stays."""
-        others = [manifest for manifest in manifests if manifest["kind"] != "ConfigMap"]
+        """`manifests`, the objects of another revision, with the engines of this one. What surrounds them stays.
+
+        A workload of the other kind is left out: this revision does not run in it.
+        """
+        others = [one for one in manifests if not _is_file(one) and one["kind"] not in WORKLOADS - {self.kind}]
         return [*self.config_maps, *(self._in_workload(one) if one["kind"] in WORKLOADS else one for one in others)]
 
     def _in_workload(self, workload: Manifest) -> Manifest:
@@ -85,7 +90,7 @@ def first_attempt(name: str, manifests: Iterable[Manifest], known: Sequence[Revi
 
 def _parts(manifests: Sequence[Manifest]) -> dict[str, Any]:
     workload = next(manifest for manifest in manifests if manifest["kind"] in WORKLOADS)
-    parts = {"kind": workload["kind"], "configMaps": [one for one in manifests if one["kind"] == "ConfigMap"]}
+    parts = {"kind": workload["kind"], "configMaps": list(filter(_is_file, manifests))}
     if workload["kind"] == "Deployment":
         return {**parts, "templates": [workload["spec"]["template"]]}
     applications = yaml.safe_load(workload["spec"]["serveConfigV2"])["applications"]
@@ -94,6 +99,11 @@ def _parts(manifests: Sequence[Manifest]) -> dict[str, Any]:
         "templates": [group["template"] for group in _groups(workload)],
         "arguments": [application["args"] for application in applications],
     }
+
+
+def _is_file(manifest: Manifest) -> bool:
+    """Whether it is what pods are made from. What may change while they run surrounds them."""
+    return manifest["kind"] == "ConfigMap" and bool(manifest.get("immutable"))
 
 
 def _groups(service: Manifest) -> list[dict[str, Any]]:
@@ -113,6 +123,7 @@ def revision_of(manifest: Manifest) -> Revision:
         failure=annotations.get(FAILURE, ""),
         attempt=annotations.get(ATTEMPT, ""),
         began=annotations.get(BEGAN, ""),
+        stuck=annotations.get(STUCK, ""),
     )
 
 
@@ -123,6 +134,7 @@ def manifest_of(revision: Revision, model: str) -> Manifest:
         FAILURE: revision.failure,
         ATTEMPT: revision.attempt,
         BEGAN: revision.began,
+        STUCK: revision.stuck,
     }
     return {
         "apiVersion": "apps/v1",

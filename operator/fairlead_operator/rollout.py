@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from fairlead_operator.conditions import timestamp
+from fairlead_operator.fields import moment
 from fairlead_operator.render import Manifest
 from fairlead_operator.revisions import Revision, first_attempt, kept, last_good
 from fairlead_operator.workload import Workload
@@ -17,6 +18,9 @@ from fairlead_operator.workload import Workload
 # A container that ended this often was not unlucky. It is known within two minutes, long before the deadline that a
 # load of weights needs.
 RESTARTS = 3
+# The kubelet has tried five times by then, since it waits 10 s at first and twice as long each time. A name that is
+# wrong stays wrong; a registry that is restarted, or an image that is pushed a moment later, is there again.
+_STUCK = timedelta(minutes=5)
 
 State = Literal["Complete", "Running", "Failed", "RolledBack"]
 
@@ -35,11 +39,13 @@ class Health:
     """What is known of the engines of the revision on its way.
 
     `failure` says, as `Reason: sentence`, what is worst about them, empty where nothing is; `restarts` is the most that
-    one of them has started anew without any of them being ready.
+    one of them has started anew without any of them being ready. `stuck`: the container of one cannot even be made,
+    none is ready, and those of before do not fare as badly.
     """
 
     failure: str = ""
     restarts: int = 0
+    stuck: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,14 +74,15 @@ def decide(
     name, objects = wanted
     current = _on_record(name, objects, known, policy)
     others = [revision for revision in known if revision.name != name]
-    # What ran in a Deployment does not run in a RayService.
-    good = last_good(revision for revision in others if revision.kind == current.kind)
+    # What ran in a Deployment does not run in a RayService, but it may still do so beside it.
+    beside = last_good(revision for revision in others if revision.name == workload.beside)
+    good = beside or last_good(revision for revision in others if revision.kind == current.kind)
     on_its_way = workload.revision == name
-    if not on_its_way and workload.revision and current.outcome == "Good":
+    if not on_its_way and (workload.revision or workload.beside) and current.outcome == "Good":
         # Come back to: it is the newest again, and whether it is still good has to be shown anew.
         current = replace(current, number=max(revision.number for revision in known) + 1, outcome="", began="")
     if not current.outcome:
-        current = _on_the_clock(current, workload, policy, now, on_its_way=on_its_way)
+        current = _on_the_clock(current, workload, health, policy, now, on_its_way=on_its_way)
     if on_its_way and workload.complete and current.outcome != "Failed":
         # Without any engine nothing was shown.
         return _result(current.judged("Good") if workload.desired else current, others, "Complete")
@@ -102,21 +109,22 @@ def _on_record(name: str, objects: Sequence[Manifest], known: Sequence[Revision]
 
 
 def _on_the_clock(
-    current: Revision, workload: Workload, policy: Policy, now: datetime, *, on_its_way: bool
+    current: Revision, workload: Workload, health: Health, policy: Policy, now: datetime, *, on_its_way: bool
 ) -> Revision:
-    """With the time since when it is tried; without, as long as no engine is wanted."""
+    """With the times since when it is tried, and is stuck; without, as long as no engine is wanted."""
     if not on_its_way:
-        return replace(current, attempt=policy.attempt, began=timestamp(now))
+        return replace(current, attempt=policy.attempt, began=timestamp(now), stuck="")
     if not workload.desired:
-        return replace(current, began="")
-    return current if current.began else replace(current, began=timestamp(now))
+        return replace(current, began="", stuck="")
+    stuck = (current.stuck or timestamp(now)) if health.stuck else ""
+    return replace(current, began=current.began or timestamp(now), stuck=stuck)
 
 
 def _failed(
     current: Revision, others: Sequence[Revision], good: Revision | None, policy: Policy, workload: Workload
 ) -> Rollout:
     # Who no longer wants to go back has not asked for the failed engines in the place of good ones.
-    is_back = good is not None and workload.revision == good.name
+    is_back = good is not None and good.name in (workload.revision, workload.beside)
     if good is None or not (policy.rollback or is_back):
         return _result(current, others, "Failed", current.failure)
     rollout = _result(current, others, "RolledBack", current.failure)
@@ -125,19 +133,22 @@ def _failed(
 
 def _verdict(current: Revision, workload: Workload, health: Health, policy: Policy, now: datetime) -> str:
     """Why the revision on its way has failed; empty as long as it has not."""
-    if health.restarts >= RESTARTS and health.failure:
+    stuck = moment(current.stuck)
+    if health.failure and (health.restarts >= RESTARTS or (stuck is not None and now - stuck >= _STUCK)):
         return health.failure
-    overdue = workload.overdue or _overdue(current, policy, now)
+    overdue = workload.overdue or _overdue(current, workload, policy, now)
     if not overdue:
         return ""
     return health.failure or f"ProgressDeadlineExceeded: {overdue}"
 
 
-def _overdue(current: Revision, policy: Policy, now: datetime) -> str:
-    """For a RayService, which has no deadline of its own."""
-    if current.kind != "RayService" or not current.began:
+def _overdue(current: Revision, workload: Workload, policy: Policy, now: datetime) -> str:
+    """Where the cluster keeps no deadline: of a RayService, and of a Deployment that was suspended on its way."""
+    began, settled = moment(current.began), moment(workload.settled)
+    if began is None or now - began < timedelta(seconds=policy.deadline_seconds):
         return ""
-    if now - datetime.fromisoformat(current.began) < timedelta(seconds=policy.deadline_seconds):
+    # What has settled since it began was complete once, and has only lost an engine.
+    if current.kind == "Deployment" and (settled is None or settled > began):
         return ""
     return f"not all engines answered within {policy.deadline_seconds} s"
 

@@ -13,8 +13,10 @@ from fairlead_operator.conditions import (
     SPEC_VALID,
     SUSPENDED,
     WORKLOAD_READY,
+    Aspect,
     CacheReason,
     Conditions,
+    R,
     RolloutReason,
     ScalingReason,
     SpecReason,
@@ -26,7 +28,7 @@ from fairlead_operator.plan import Plan
 from fairlead_operator.pods import PodFailure, engine_status, engine_verdict, is_over, is_ready, revision_of, worst
 from fairlead_operator.render import Manifest
 from fairlead_operator.revisions import RETRY, last_good
-from fairlead_operator.words import quoted
+from fairlead_operator.words import counted, quoted
 from fairlead_operator.workload import Workload
 from fairlead_serve.informer import MODEL_LABEL
 from fairlead_serve.model import ModelSpec
@@ -75,6 +77,10 @@ class _Status:
         return self._spec is not None and self._spec.suspend
 
     @property
+    def _has_workload(self) -> bool:
+        return bool(self._workload.revision or self._workload.beside)
+
+    @property
     def _desired(self) -> int:
         """Engines that there should be; before there is a workload, as many as it will have."""
         if self._is_upstream or self._is_suspended:
@@ -121,6 +127,10 @@ class _Status:
     def _problem(self) -> Problem | None:
         return next(iter(sorted(self._plan.problems, key=lambda problem: not problem.blocks)), None)
 
+    @property
+    def _hiding(self) -> Problem | None:
+        return next((problem for problem in self._plan.problems if problem.hides), None)
+
     def _model_cached(self) -> None:
         if self._is_upstream:
             self._conditions.set(MODEL_CACHED, "True", CacheReason.UPSTREAM, "the upstream has the weights")
@@ -148,9 +158,11 @@ class _Status:
         ready, desired = self._workload.ready, self._desired
         answer = f"{ready} of {desired} engines answer"
         if self._is_upstream:
-            self._say_workload("True", WorkloadReason.UPSTREAM, "an upstream answers; there are no engines")
+            self._say_workload("True", WorkloadReason.UPSTREAM, "no engine is needed: spec.upstream is set")
         elif self._is_suspended:
             self._say_workload("False", WorkloadReason.SUSPENDED, "spec.suspend is true; set it to false for engines")
+        elif self._spec is None and not self._has_workload:
+            self._say_workload("False", WorkloadReason.STARTING, "nothing was started yet")
         elif desired == 0:
             self._say_workload("False", WorkloadReason.IDLE, "no engine is wanted now")
         elif ready >= desired:
@@ -182,7 +194,8 @@ class _Status:
         elif self._is_suspended:
             self._conditions.set(PROGRESSING, "False", RolloutReason.SUSPENDED, "nothing is rolled out meanwhile")
         elif self._problem is not None and self._problem.blocks:
-            message = "nothing is applied until SpecValid is True; what was there before goes on"
+            before = "; what was there before goes on" if self._has_workload else ""
+            message = f"nothing is applied until SpecValid is True{before}"
             self._conditions.set(PROGRESSING, "False", RolloutReason.BLOCKED, message)
         elif self._plan.rollout is not None:
             self._conditions.set(PROGRESSING, *self._rollout_words())
@@ -203,11 +216,16 @@ class _Status:
                 return "False", RolloutReason.ROLLED_BACK, message
             case "Failed":
                 return "False", RolloutReason.PROGRESS_DEADLINE_EXCEEDED, f"revision {name}: {rollout.why}"
+            case _ if self._desired == 0:
+                message = f"no engine is wanted now; the next ones will be revision {name}"
+                return "False", RolloutReason.ROLLOUT_COMPLETE, message
             case _:
                 return self._under_way(name)
 
     def _under_way(self, name: str) -> tuple[Any, RolloutReason, str]:
-        new = [pod for pod in self._ready_pods if revision_of(pod) in ("", name)]
+        # Those of a RayService bear none.
+        mark = "" if self._spec is not None and self._spec.cluster == "KubeRay" else name
+        new = [pod for pod in self._ready_pods if revision_of(pod) == mark]
         old = len(self._ready_pods) - len(new)
         serving = f"; {old} of before {'serves' if old == 1 else 'serve'} meanwhile" if old else ""
         if self._failure is not None and self._failure.reason == WorkloadReason.UNSCHEDULABLE:
@@ -218,8 +236,8 @@ class _Status:
     def _scaling_ready(self) -> None:
         spec = self._spec
         if spec is None:
-            return
-        if self._is_upstream:
+            self._say_unread(SCALING_READY, ScalingReason.UNKNOWN)
+        elif self._is_upstream:
             self._conditions.set(SCALING_READY, "True", ScalingReason.UPSTREAM, "there are no engines to scale")
         elif spec.suspend:
             self._conditions.set(SCALING_READY, "False", ScalingReason.SUSPENDED, "spec.suspend is true")
@@ -229,30 +247,37 @@ class _Status:
             bounds = f"Ray keeps {spec.scaling.min_replicas} to {spec.scaling.max_replicas} engines, as the load needs"
             self._conditions.set(SCALING_READY, "True", ScalingReason.AUTOSCALED, bounds)
         else:
-            message = (
-                f"{self._desired} engines, kept between {spec.scaling.min_replicas} and {spec.scaling.max_replicas}; "
-                "their number does not follow the load"
-            )
+            bounds = f"kept between {spec.scaling.min_replicas} and {spec.scaling.max_replicas}"
+            message = f"{counted(self._desired, 'engine')}, {bounds}; their number does not follow the load"
             self._conditions.set(SCALING_READY, "False", ScalingReason.NOT_AUTOSCALED, message)
 
     def _suspended(self) -> None:
         if self._spec is None:
-            return
-        if self._is_suspended:
-            message = f"spec.suspend is true; {self._workload.replicas} engines are left"
+            self._say_unread(SUSPENDED, SuspendedReason.UNKNOWN)
+        elif self._is_suspended:
+            left = self._workload.replicas
+            message = f"spec.suspend is true; {counted(left, 'engine')} {'is' if left == 1 else 'are'} left"
             self._conditions.set(SUSPENDED, "True", SuspendedReason.SUSPENDED, message)
         else:
             self._conditions.set(SUSPENDED, "False", SuspendedReason.NOT_SUSPENDED, "spec.suspend is false")
+
+    def _say_unread(self, aspect: Aspect[R], unknown: R) -> None:
+        """Of a specification that cannot be read what held before stays."""
+        if self._conditions.get(aspect) is None:
+            self._conditions.set(aspect, "Unknown", unknown, "nothing is known of this until SpecValid is True")
 
     def _ready(self) -> None:
         """Whether requests are answered: as long as engines of before are ready, a change that failed is no matter."""
         problem, serving = self._problem, self._workload.ready
         blocking = problem if problem is not None and problem.blocks else None
-        if self._is_upstream and blocking is None:
+        if self._hiding is not None:
+            self._conditions.set(READY, "False", self._hiding.reason, self._hiding.message)
+        elif self._is_upstream and blocking is None:
             self._conditions.set(READY, "True", WorkloadReason.READY, "the gateway passes requests to the upstream")
         elif serving and not self._is_suspended:
             but = f"; but the last change is not applied: {blocking.message}" if blocking else ""
-            self._conditions.set(READY, "True", WorkloadReason.READY, f"{serving} engines answer{but}")
+            answer = f"{counted(serving, 'engine')} {'answers' if serving == 1 else 'answer'}"
+            self._conditions.set(READY, "True", WorkloadReason.READY, f"{answer}{but}")
         elif blocking is not None:
             self._conditions.set(READY, "False", blocking.reason, blocking.message)
         else:
@@ -266,15 +291,16 @@ class _Status:
         """For people only, so that the first of these that holds is good enough."""
         ready, desired = self._workload.ready, self._desired
         blocked = self._problem is not None and self._problem.blocks
+        hidden = self._hiding is not None
         phases = {engine.phase for engine in self._seen.engines.values()}
         failed = self._failure is not None and self._failure.reason != WorkloadReason.UNSCHEDULABLE
         cases = (
             (self._is_suspended, "Suspended"),
-            (self._is_upstream, "Failed" if blocked else "Serving"),
+            (self._is_upstream, "Failed" if blocked or hidden else "Serving"),
             (blocked, "Degraded" if ready else "Failed"),
             (desired == 0, "Idle"),
             (ready and self._is_updating, "Updating"),
-            (ready, "Serving" if ready >= desired and not self._rollout_failed else "Degraded"),
+            (ready, "Serving" if ready >= desired and not (self._rollout_failed or hidden) else "Degraded"),
             (failed, "Failed"),
             ("Downloading" in phases, "Caching"),
             (phases or any(map(engine_status, self._seen.pods)), "Starting"),

@@ -2,8 +2,8 @@
 
 What makes a new pod and what does not is decided here and in the chart: an engine's Model file holds only what the
 engine itself does, so that scaling, limits, fallbacks and routing never restart one. Defaults are left out of the
-file: to spell one out changes nothing. The LoRA adapters of a Standalone engine come and go while it runs, and are not
-in its file either.
+file: to spell one out changes nothing. The LoRA adapters of a Standalone engine come and go while it runs, and are in a
+list of their own.
 """
 
 import re
@@ -39,6 +39,7 @@ def chart_values(model: Model, settings: OperatorSettings) -> dict[str, Any]:
     pod_gpus = gpus_per_pod(model, profile)
     return {
         "model": engine_file(model),
+        "adapters": adapters(model),
         "cluster": model.spec.cluster,
         "startupTimeoutSeconds": model.spec.startup_timeout_seconds,
         "drainTimeoutSeconds": model.spec.drain_timeout_seconds,

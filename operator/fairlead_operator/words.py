@@ -28,6 +28,11 @@ def last_line(text: str) -> str:
     return quoted(lines[-1], LONGEST_LINE) if lines else ""
 
 
+def counted(count: int, noun: str) -> str:
+    """`1 engine`, `2 engines`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def with_words(sentence: str, words: str) -> str:
     """`sentence`, and after a colon what is quoted for it, where there is anything."""
     return f"{sentence}: {shown}" if (shown := quoted(words)) else sentence

@@ -3,14 +3,14 @@
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fairlead_operator.conditions import WorkloadReason
 from fairlead_operator.drift import differences
 from fairlead_operator.fields import condition
 from fairlead_operator.ownership import REVISION_LABEL
-from fairlead_operator.pods import PodFailure, is_leaving, is_over, is_ready
+from fairlead_operator.pods import PodFailure, is_leaving, is_over, is_ready, revision_of
 from fairlead_operator.render import Manifest
 from fairlead_operator.words import last_line
 
@@ -26,7 +26,9 @@ class Workload:
     `revision`: what its pods are to be, empty where there is no workload. `desired`, `replicas`, `ready`: engines.
     `updated`: no engine of another revision is left. `complete`: all that is desired runs that revision and answers.
     `overdue`: nothing went on for longer than the deadline, in the cluster's own words; empty as long as something
-    does, or where the cluster keeps no deadline.
+    does, or where the cluster keeps no deadline. `settled`: since when (RFC 3339) that of a Deployment is not counted,
+    because all that was desired was there, be it nothing; empty while it is. `beside`: the revision of what runs in a
+    workload of the other kind, whose engines are among `replicas` and `ready`; empty where there is none.
     """
 
     revision: str = ""
@@ -36,10 +38,27 @@ class Workload:
     updated: bool = False
     complete: bool = False
     overdue: str = ""
+    settled: str = ""
+    beside: str = ""
 
 
-def workload_of(manifest: Manifest | None, pods: Sequence[Manifest], clusters: Sequence[Manifest]) -> Workload:
-    """Read a Deployment or RayService; `pods` are its engines' and `clusters` the RayClusters there are."""
+def workload_of(
+    manifest: Manifest | None, other: Manifest | None, pods: Sequence[Manifest], clusters: Sequence[Manifest]
+) -> Workload:
+    """Read a Deployment or RayService, and the `other` that serves beside it during a move from one to the other.
+
+    `pods` are the engines' and `clusters` the RayClusters there are.
+    """
+    workload, leaving = (_read(one, pods, clusters) for one in (manifest, other))
+    return replace(
+        workload,
+        replicas=workload.replicas + leaving.replicas,
+        ready=workload.ready + leaving.ready,
+        beside=leaving.revision,
+    )
+
+
+def _read(manifest: Manifest | None, pods: Sequence[Manifest], clusters: Sequence[Manifest]) -> Workload:
     if manifest is None:
         return Workload()
     return _deployment(manifest) if manifest["kind"] == "Deployment" else _ray_service(manifest, pods, clusters)
@@ -59,7 +78,8 @@ def application_failure(service: Manifest) -> PodFailure | None:
                 deployments = (application.get("serveDeploymentStatuses") or {}).values()
                 words = [*(str(one.get("message") or "") for one in deployments), str(application.get("message") or "")]
                 said = next(filter(None, map(last_line, words)), "it does not say why")
-                return PodFailure(WorkloadReason.CONTAINER_START_ERROR, f"Ray Serve gave up: {said}", pod="")
+                message = f"Ray Serve gave up: {said}"
+                return PodFailure(WorkloadReason.CONTAINER_START_ERROR, message, pod="", told_by=service["kind"])
     return None
 
 
@@ -111,6 +131,9 @@ def _deployment(manifest: Manifest) -> Workload:
     available = int(status.get("availableReplicas", 0))
     progressing = condition(manifest, "Progressing")
     overdue = progressing.get("reason") == "ProgressDeadlineExceeded"
+    # From here on the controller watches no progress until there are other pods, so that those of a Deployment that
+    # was scaled up from nothing could take for ever (pkg/controller/deployment/progress.go).
+    settled = progressing.get("reason") == "NewReplicaSetAvailable"
     return Workload(
         revision=(spec["template"]["metadata"].get("labels") or {}).get(REVISION_LABEL, ""),
         desired=desired,
@@ -119,6 +142,7 @@ def _deployment(manifest: Manifest) -> Workload:
         updated=seen and updated == replicas,
         complete=seen and updated == replicas == desired and available >= desired,
         overdue=str(progressing.get("message", "the deadline has passed")) if seen and overdue else "",
+        settled=str(progressing.get("lastUpdateTime", "")) if seen and settled else "",
     )
 
 
@@ -126,7 +150,8 @@ def _ray_service(manifest: Manifest, pods: Sequence[Manifest], clusters: Sequenc
     status = manifest.get("status") or {}
     group = manifest["spec"]["rayClusterConfig"]["workerGroupSpecs"][0]
     hosts = max(1, int(group.get("numOfHosts", 1)))
-    engines = engine_pods(pods)
+    # Those with a revision are a Deployment's.
+    engines = [pod for pod in engine_pods(pods) if not revision_of(pod)]
     replicas = -(-len(engines) // hosts)
     ready = sum(is_ready(pod) for pod in engines) // hosts
     seen = status.get("observedGeneration", 0) >= manifest["metadata"].get("generation", 0)

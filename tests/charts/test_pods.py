@@ -1,10 +1,12 @@
 """What an engine's pod looks like, and what makes a new one."""
 
+import json
 from typing import Any
 
 import pytest
 import typer
 
+from fairlead_operator.values import adapters
 from fairlead_serve import cli
 from fairlead_serve.internal import TOKEN_VARIABLE
 from fairlead_serve.model import Model, ModelSpec
@@ -13,6 +15,7 @@ from tests.charts.workload import CPU, KUBERAY, SETTINGS, model, workload
 
 HF = {"uri": "hf://org/model"}
 BASE: dict[str, Any] = {"resources": {"limits": {"memory": "8Gi"}}}
+SQL = {"name": "sql", "uri": "hf://org/lora"}
 GROUPS = ["Standalone", "KubeRay"]
 
 
@@ -61,21 +64,21 @@ def test_the_tables_know_every_field_of_a_specification() -> None:
     assert told == set(ModelSpec.model_fields)
 
 
-def _camel(field: str) -> str:
+def camel(field: str) -> str:
     return str(ModelSpec.model_fields[field].alias)
 
 
 @pytest.mark.parametrize("cluster", GROUPS)
 @pytest.mark.parametrize(("field", "value"), NEW_PODS, ids=str)
 def test_what_an_engine_is_made_of_makes_new_pods(cluster: str, field: str, value: Any) -> None:
-    before, after = changed(cluster=cluster), changed(cluster=cluster, **{_camel(field): value})
+    before, after = changed(cluster=cluster), changed(cluster=cluster, **{camel(field): value})
     assert workload(before).revision != workload(after).revision
 
 
 @pytest.mark.parametrize("cluster", GROUPS)
 @pytest.mark.parametrize(("field", "value"), SAME_PODS, ids=str)
 def test_what_surrounds_an_engine_makes_no_new_pods(cluster: str, field: str, value: Any) -> None:
-    before, after = workload(changed(cluster=cluster)), workload(changed(cluster=cluster, **{_camel(field): value}))
+    before, after = workload(changed(cluster=cluster)), workload(changed(cluster=cluster, **{camel(field): value}))
     assert before.pod == after.pod
     assert before.revision == after.revision
 
@@ -94,9 +97,26 @@ def test_scaling_makes_no_new_pods_of_a_deployment() -> None:
 
 
 def test_adapters_come_and_go_on_running_engines_of_a_deployment() -> None:
-    lora = {"adapters": [{"name": "sql", "uri": "hf://org/lora"}]}
+    lora = {"adapters": [SQL]}
     assert workload(changed(lora={})).revision == workload(changed(lora=lora)).revision
     assert workload(changed(**KUBERAY, lora={})).revision != workload(changed(**KUBERAY, lora=lora)).revision
+
+
+def test_adapters_are_in_a_list_of_their_own_that_may_change() -> None:
+    lora = {"adapters": [{"name": "sql", "uri": "pvc://adapters/sql"}]}
+    made = workload(changed(lora=lora))
+    (listed,) = [one for one in made.manifests if one["metadata"]["name"] == "m-adapters"]
+    assert json.loads(listed["data"]["adapters.json"]) == {"adapters": adapters(changed(lora=lora))}
+    assert "immutable" not in listed
+    (volume,) = [volume for volume in made.pod["spec"]["volumes"] if volume["name"] == "adapters"]
+    assert volume["configMap"] == {"name": "m-adapters", "optional": True}
+    (mount,) = [mount for mount in made.container["volumeMounts"] if mount["name"] == "adapters"]
+    assert made.environment["FAIRLEAD_ADAPTERS_FILE"] == f"{mount['mountPath']}/adapters.json"
+
+
+@pytest.mark.parametrize("of", [{}, {"lora": {}}, {**KUBERAY, "lora": {"adapters": [SQL]}}], ids=str)
+def test_where_there_are_no_adapters_to_tell_there_is_no_list(of: dict[str, Any]) -> None:
+    assert workload(changed(**of)).kinds.count("ConfigMap") == 1
 
 
 def test_another_model_file_is_another_config_map_that_nobody_changes() -> None:

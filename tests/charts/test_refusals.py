@@ -58,6 +58,14 @@ def test_the_values_that_the_readme_shows_work() -> None:
             {"cluster": "KubeRay", "model": FILE % ", cluster: KubeRay", "replicas": None},
             "replicas: give either replicas or ray.scaling",
         ),
+        (
+            {
+                "cluster": "KubeRay",
+                "model": FILE % ", cluster: KubeRay",
+                "adapters": [{"name": "a", "uri": "hf://a/b"}],
+            },
+            "adapters: with cluster: KubeRay they stand in the Model file; move them there",
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -1,5 +1,6 @@
 """One engine as a pod runs it: status, metrics, LoRA adapters while it runs, and what it leaves when it dies."""
 
+import json
 import re
 import signal
 import socket
@@ -76,7 +77,11 @@ def free_ports(count: int) -> list[int]:
 @pytest.fixture(scope="module")
 def pod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pod]:
     folder = tmp_path_factory.mktemp("models")
-    given = make_adapter(folder / "given", seed=0)
+    given, listed = make_adapter(folder / "given", seed=0), make_adapter(folder / "listed", seed=6)
+    begun = {"given": given, "listed": listed, "gone": "file:///nowhere/at/all"}
+    adapters = folder / "adapters.json"
+    named = [{"name": name, "uri": uri} for name, uri in begun.items() if name != "given"]
+    adapters.write_text(json.dumps({"adapters": named}), encoding="utf-8")
     lora = f"lora: {{maxRank: 8, maxAdapters: 2, adapters: [{{name: given, uri: '{given}'}}]}}"
     path = model_file(folder, "pod", spec=lora)
     status, metrics = free_ports(2)
@@ -84,6 +89,7 @@ def pod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pod]:
         TOKEN_VARIABLE: TOKEN,
         "FAIRLEAD_STATUS_PORT": str(status),
         "FAIRLEAD_METRICS_PORT": str(metrics),
+        "FAIRLEAD_ADAPTERS_FILE": str(adapters),
     }
     with Command("engine", "--model", str(path), environment=environment) as command:
         command.wait_for(LOADING)
@@ -92,7 +98,7 @@ def pod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pod]:
             "phase": "Loading",
             "download": None,
             "cached": True,
-            "adapters": [{"name": "given", "uri": given, "state": "Pending", "message": ""}],
+            "adapters": [{"name": name, "uri": begun[name], "state": "Pending", "message": ""} for name in begun],
         }
         yield Pod(command, f"{command.wait_ready()}/engines/pod", early.status_url, early.metrics_url)
 
@@ -118,9 +124,10 @@ def test_the_metrics_port_answers_on_every_address_with_vllms_metrics(pod: Pod) 
     exported(socket.gethostbyname(socket.gethostname()))
 
 
-def test_an_adapter_of_the_model_file_is_there_from_the_start(pod: Pod) -> None:
-    assert pod.says("given") != pod.says("pod")
-    assert pod.settled() == {"given": "Loaded"}
+def test_adapters_of_the_model_file_and_of_the_list_are_there_as_soon_as_it_is_ready(pod: Pod) -> None:
+    assert len({pod.says("given"), pod.says("listed"), pod.says("pod")}) == 3
+    states = {adapter["name"]: adapter["state"] for adapter in pod.status()["adapters"]}
+    assert states == {"given": "Loaded", "listed": "Loaded", "gone": "Failed"}
 
 
 def test_adapters_come_change_and_go_while_the_engine_runs(pod: Pod, tmp_path: Path) -> None:

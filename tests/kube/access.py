@@ -39,6 +39,11 @@ class Access:
     def __init__(self, store: Store, *, enforced: bool = False) -> None:
         self._store = store
         self._enforced = enforced
+        self._used: dict[str, set[tuple[str, str]]] = {}
+
+    def used(self, user: str) -> set[tuple[str, str]]:
+        """The rights that a user made use of: the verb, and `group/resource` with its subresource."""
+        return set(self._used.get(user, ()))
 
     def user(self, headers: Mapping[str, str]) -> User:
         """Who sends a request with these headers. Raises Unauthorized."""
@@ -62,6 +67,7 @@ class Access:
         resource = f"{call.resource.plural}/{call.subresource}" if call.subresource else call.resource.plural
         wish = Wish(call.verb, call.resource.group, resource, call.namespace or "", call.name)
         if self.allows(call.user, wish):
+            self._used.setdefault(call.user.name, set()).add((wish.verb, f"{wish.group}/{wish.resource}"))
             return
         where = f'in the namespace "{call.namespace}"' if call.namespace else "at the cluster scope"
         named = f' "{call.name}"' if call.name else ""

@@ -81,7 +81,7 @@ class Api:
     def _get(self, call: Call) -> Answer:
         found = self._existing(call)
         if call.subresource == "scale":
-            return Answer(body=scaling.scale_of(call.resource, found.manifest))
+            return Answer(body=scaling.existing_scale(call.resource, found.manifest))
         return Answer(entry=found)
 
     def _list(self, call: Call) -> Answer:

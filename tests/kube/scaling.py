@@ -1,20 +1,34 @@
-"""The subresource `scale`: how many there should be, for whoever knows nothing else of a kind. Pure."""
+"""The subresource `scale`: how many there should be, for whoever knows nothing else of a kind. Pure.
+
+A custom resource may have no number at its path: to read its scale fails then, and to write it does not
+(k8s.io/apiextensions-apiserver/pkg/registry/customresource/etcd.go).
+"""
 
 import copy
 from typing import Any
 
-from tests.kube.errors import NotFound, StatusError
+from tests.kube.errors import BadRequest, NotFound, StatusError
 from tests.kube.resources import Manifest, Resource
 
 _BUILT_IN = {"specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas"}
+# What a patch is laid over where there is no number yet: it has to bring one.
+_NO_NUMBER = -(2**31)
+
+
+def existing_scale(resource: Resource, manifest: Manifest) -> Manifest:
+    """The Scale of an object, to be read. Raises StatusError where it has no number."""
+    scale = scale_of(resource, manifest)
+    if scale["spec"].get("replicas") == _NO_NUMBER:
+        path = _paths(resource)["specReplicasPath"]
+        raise StatusError(f'Internal error occurred: the spec replicas field "{path}" does not exist')
+    return scale
 
 
 def scale_of(resource: Resource, manifest: Manifest) -> Manifest:
-    """The Scale of an object. Raises StatusError where a custom resource has no number at its path."""
+    """The Scale of an object, to be changed."""
     paths = _paths(resource)
-    wanted = _read(manifest, paths["specReplicasPath"])
-    if wanted is None:
-        raise StatusError(f"the spec replicas field {paths['specReplicasPath']!r} does not exist")
+    number = _read(manifest, paths["specReplicasPath"])
+    wanted = _NO_NUMBER if number is None else number
     metadata = manifest["metadata"]
     kept = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
     status: Manifest = {"replicas": _read(manifest, paths["statusReplicasPath"]) or 0}
@@ -33,13 +47,17 @@ def scale_of(resource: Resource, manifest: Manifest) -> Manifest:
 
 
 def scaled(resource: Resource, manifest: Manifest, scale: Manifest) -> Manifest:
-    """The object with the number that `scale` asks for."""
+    """The object with the number that `scale` asks for. Raises BadRequest for none where there was none."""
     result = copy.deepcopy(manifest)
-    *path, name = _paths(resource)["specReplicasPath"].strip(".").split(".")
+    place = _paths(resource)["specReplicasPath"]
+    number = scale.get("spec", {}).get("replicas", 0)
+    if number == _NO_NUMBER:
+        raise BadRequest(f'the spec replicas field "{place}" cannot be empty')
+    *path, name = place.strip(".").split(".")
     value: Any = result
     for step in path:
         value = value.setdefault(step, {})
-    value[name] = scale.get("spec", {}).get("replicas", 0)
+    value[name] = number
     return result
 
 

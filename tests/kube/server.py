@@ -98,6 +98,20 @@ class KubeServer:
         for definition in definitions:
             self.call(self.store.create, resource, definition)
 
+    def remove(self, plural: str, group: str, namespace: str, name: str) -> None:
+        """Delete an object without the ways of the API, which may be away."""
+        self.call(self.store.delete, self.store.resource(plural, group), namespace, name)
+
+    def change(self, plural: str, group: str, namespace: str, name: str, **spec: Any) -> None:
+        """Change fields of an object's specification without the ways of the API, which may be away."""
+        resource = self.store.resource(plural, group)
+
+        def write() -> None:
+            found = self.store.existing(resource, namespace, name)
+            self.store.update(resource, {**found, "spec": {**found["spec"], **spec}})
+
+        self.call(write)
+
     def client(self, user: str = ADMINISTRATOR) -> kubernetes.client.ApiClient:
         """A client of the official library, as a user or as `system:serviceaccount:<namespace>:<name>`."""
         file = self.kubeconfig(Path(self._files.name) / secrets.token_hex(8), user)
@@ -108,6 +122,10 @@ class KubeServer:
         """Write a kubeconfig to `path` for kubectl and whoever else reads one."""
         authority = b"" if self._identity is None else self._identity.certificate
         return kubeconfig.write(path, self.url, namespace=namespace, token=token_of(user), authority=authority)
+
+    def rights_used(self, user: str) -> set[tuple[str, str]]:
+        """Verbs and `group/resource` of what a user was let do; an apply that makes an object is a `create` too."""
+        return self.call(self._access.used, user)
 
     # What goes wrong on purpose
 

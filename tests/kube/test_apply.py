@@ -54,6 +54,18 @@ def test_an_apply_owns_what_it_says_and_nothing_that_the_server_fills_in(cluster
     assert only_container(cluster)["terminationMessagePath"] == "/dev/termination-log"
 
 
+def test_an_apply_with_a_version_that_nothing_has_only_makes_what_is_new(cluster: KubeCluster) -> None:
+    wanted = deployment(container(), replicas=2)
+    wanted["metadata"]["resourceVersion"] = "1"
+    (made,) = cluster.apply(wanted, manager="fairlead")
+    assert made["metadata"]["resourceVersion"] != "1"
+    assert [entry["operation"] for entry in made["metadata"]["managedFields"]] == ["Apply"]
+    with pytest.raises(ApiError, match="the object has been modified") as refused:
+        cluster.apply(wanted, manager="fairlead")
+    assert refused.value.code == 409
+    assert stored(cluster) == made
+
+
 def test_the_same_apply_again_is_no_change(cluster: KubeCluster, standin: KubeServer) -> None:
     wanted = deployment(container(resources={"limits": {"cpu": "1000m", "memory": "1024Mi"}}), replicas=2)
     (first,) = cluster.apply(wanted)

@@ -84,10 +84,26 @@ def test_a_model_has_a_scale_where_it_has_a_number(cluster: KubeCluster) -> None
     scale["spec"]["replicas"] = 3
     assert cluster.call("PUT", path, scale)["spec"] == {"replicas": 3}
     assert stored(cluster)["spec"]["replicas"] == 3
-    scaling = model("n", scaling={"maxReplicas": 2})
-    cluster.create(scaling)
-    with pytest.raises(ApiError):
-        cluster.call("GET", cluster.path(MODELS, "n", "scale"))
+
+
+def test_a_scale_without_a_number_can_be_written_and_not_read(cluster: KubeCluster) -> None:
+    cluster.create(model())
+    path = cluster.path(MODELS, "m", "scale")
+    with pytest.raises(
+        ApiError, match=r'^500 InternalError: .*the spec replicas field ".spec.replicas" does not exist'
+    ):
+        cluster.call("GET", path)
+    with pytest.raises(ApiError, match=r'^400 .*the spec replicas field ".spec.replicas" cannot be empty'):
+        cluster.patch(MODELS, "m", {"metadata": {}}, subresource="scale")
+    assert cluster.patch(MODELS, "m", {"spec": {"replicas": 3}}, subresource="scale")["spec"] == {"replicas": 3}
+    assert stored(cluster)["spec"]["replicas"] == 3
+
+
+def test_a_scale_of_what_somebody_else_scales_is_refused(cluster: KubeCluster) -> None:
+    cluster.create(model(scaling={"maxReplicas": 2}))
+    with pytest.raises(ApiError, match=r"^422 .*replicas"):
+        cluster.patch(MODELS, "m", {"spec": {"replicas": 3}}, subresource="scale")
+    assert "replicas" not in stored(cluster)["spec"]
 
 
 def newer(**fields: Any) -> Manifest:

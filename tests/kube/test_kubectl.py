@@ -112,7 +112,7 @@ def test_describe_shows_the_object_and_its_events(cluster: KubeCluster) -> None:
 
 
 def test_scale_annotate_label_and_patch_change_the_object(cluster: KubeCluster) -> None:
-    cluster.create(model(replicas=1))
+    cluster.create(model())
     for arguments in (
         ("scale", "mdl/m", "--replicas=3"),
         ("label", "mdl", "m", "team=a"),

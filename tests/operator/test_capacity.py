@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from fairlead_operator.capacity import Capacity, device_of, free_gpus, may_run_on, requests_of
+from fairlead_operator.capacity import Capacity, device_of, free_gpus, may_run_on, of_holder, of_node, requests_of
 from fairlead_operator.render import Manifest
 from tests.operator.pod_samples import GPU, node, pod
 
@@ -85,6 +85,28 @@ def test_only_nodes_that_the_pod_may_run_on_count() -> None:
 def test_a_device_that_broke_while_in_use_is_not_owed() -> None:
     found = free_gpus([node("a", gpus=1), node("b", gpus=2)], [on("a", 2)], GPU, asking())
     assert (found.total, found.free, found.largest_free) == (3, 2, 2)
+
+
+def test_what_is_kept_of_nodes_and_pods_is_enough_and_no_more() -> None:
+    bulk = {"images": [{"names": ["registry/engine:1"]}] * 50}
+    nodes = [node("a", gpus=4, taints=[{"key": "gpu", "effect": "NoSchedule"}]), node("b", unschedulable=True)]
+    nodes[0]["status"] |= bulk
+    late, early = on("a", 1), on("a", 2, "Succeeded")
+    late["spec"]["initContainers"] = [{"restartPolicy": "Always", "resources": {"limits": {GPU: "1"}}}]
+    pods = [late, early, asking(), on("a", 0)]
+    pod_kept = [one for one in map(of_holder, pods) if one is not None]
+    waiting = asking(tolerations=[{"key": "gpu", "operator": "Exists"}])
+    assert free_gpus(map(of_node, nodes), pod_kept, GPU, waiting) == free_gpus(nodes, pods, GPU, waiting)
+    assert len(pod_kept) == 2
+    assert "images" not in of_node(nodes[0])["status"]
+    assert of_holder(on("a", 1)) == {
+        "spec": {
+            "nodeName": "a",
+            "containers": [{"resources": {"limits": {"memory": "32Gi", GPU: "1"}}}],
+            "initContainers": [],
+        },
+        "status": {"phase": "Running"},
+    }
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,11 @@ from fairlead_operator.api import Api
 from fairlead_operator.caches import Caches
 from fairlead_operator.cluster import Cluster, Key
 from fairlead_operator.errors import Away, Conflict, NotAllowed, Refused
+from fairlead_operator.kinds import Kind
 from fairlead_operator.recorder import Recorder
 from fairlead_serve.api_server import ApiServer, connect
 from fairlead_serve.informer import Timing
+from tests.kube import foreign
 from tests.kube.cluster import KubeCluster
 from tests.kube.server import KubeServer
 from tests.operator import samples
@@ -115,6 +117,40 @@ def test_a_new_wish_is_told_apart_and_a_status_not_at_all(cluster: KubeCluster) 
     client.close()
 
 
+def test_a_status_calls_for_a_look_where_somebody_else_wrote_it(world: World) -> None:
+    world.model()
+    for phase in ("Pending", "Starting", "Serving"):
+        model = world.seen.model(world.key())
+        assert model is not None
+        world.seen.write_status(model, {"phase": phase})
+    world.changed.clear()
+    world.real.patch("fairlead.dev/v1alpha1/models", "m", {"status": {"phase": "Idle"}}, subresource="status")
+    until(lambda: world.changed and phase_of(world) == "Idle")
+    assert world.changed == [world.key()]
+
+
+def phase_of(world: World) -> str:
+    return str((world.seen.model(world.key()) or {})["status"]["phase"])
+
+
+def test_a_kind_that_is_installed_later_calls_for_every_model(cluster: KubeCluster, standin: KubeServer) -> None:
+    del standin  # a real cluster keeps the kinds that it has
+    cluster.delete("apiextensions.k8s.io/v1/customresourcedefinitions", "podmonitors.monitoring.coreos.com")
+    for name in ("a", "b"):
+        cluster.apply(samples.model(name))
+    changed: list[str] = []
+    client = connect(cluster.kubeconfig)
+    caches = Caches(client, (cluster.namespace,), on_change=lambda key: changed.append(key.name), timing=QUICK)
+    caches.start()
+    until(lambda: caches.synced)
+    until(lambda: sorted(changed) == ["a", "b"])
+    cluster.apply(foreign.definition("monitoring.coreos.com", "v1", "PodMonitor", "podmonitors"))
+    until(lambda: sorted(changed) == ["a", "a", "b", "b"])
+    assert caches.knows(Kind("monitoring.coreos.com/v1", "PodMonitor"))
+    caches.stop()
+    client.close()
+
+
 def test_what_has_no_label_is_nobodys(world: World) -> None:
     stranger = world.config_map()
     del stranger["metadata"]["labels"]
@@ -148,10 +184,17 @@ def test_apply_owns_its_fields_and_leaves_those_of_others(world: World) -> None:
     assert "managedFields" not in written["metadata"]
 
 
-def test_a_dry_run_writes_nothing(world: World) -> None:
-    assert world.seen.apply(world.config_map(a="1"), dry_run=True)["data"] == {"a": "1"}
-    assert world.real.get("v1/configmaps", "m-model") is None
-    assert world.seen.children(world.key()) == []
+def test_make_owns_what_an_apply_would_and_leaves_what_is_there_alone(world: World) -> None:
+    made = world.seen.make(world.config_map(a="1"))
+    assert data(world.seen.children(world.key())) == [{"a": "1"}]
+    with pytest.raises(Conflict):
+        world.seen.make(world.config_map(a="2"))
+    found = world.real.get("v1/configmaps", "m-model")
+    assert found is not None
+    assert (found["data"], found["metadata"]["resourceVersion"]) == ({"a": "1"}, made["metadata"]["resourceVersion"])
+    [owner] = found["metadata"]["managedFields"]
+    assert (owner["manager"], owner["operation"]) == ("fairlead", "Apply")
+    assert world.seen.apply(world.config_map(b="2"))["data"] == {"b": "2"}
 
 
 def test_delete_is_for_this_very_object_and_may_be_repeated(world: World) -> None:
@@ -168,7 +211,9 @@ def test_delete_is_for_this_very_object_and_may_be_repeated(world: World) -> Non
 def test_the_status_is_replaced_as_a_whole_and_nothing_else_is(world: World) -> None:
     model = world.model()
     first = world.seen.write_status(model, {"phase": "Starting", "replicas": 1})
+    assert first is not None
     second = world.seen.write_status(first, {"phase": "Serving"})
+    assert second is not None
     assert second["status"] == {"phase": "Serving"}
     assert second["metadata"]["generation"] == model["metadata"]["generation"]
     seen = world.seen.model(world.key())
@@ -181,6 +226,12 @@ def test_a_status_of_a_model_that_has_changed_since_is_a_conflict(world: World) 
     world.seen.write_status(old, {"phase": "Starting"})
     with pytest.raises(Conflict):
         world.seen.write_status(old, {"phase": "Serving"})
+
+
+def test_a_status_of_a_model_that_is_gone_is_written_nowhere(world: World) -> None:
+    model = world.model()
+    world.real.delete("fairlead.dev/v1alpha1/models", "m")
+    assert world.seen.write_status(model, {"phase": "Serving"}) is None
 
 
 def test_an_object_that_cannot_be_is_refused_in_the_servers_words(world: World) -> None:
@@ -198,24 +249,24 @@ def test_a_kind_that_the_cluster_does_not_know_is_refused_by_name(world: World) 
 def test_who_leads_no_longer_reads_and_does_not_write(world: World) -> None:
     model = world.model()
     world.leads.clear()
-    for write in (
+    writes: list[Callable[[], object]] = [
         lambda: world.seen.apply(world.config_map()),
         lambda: world.seen.delete(model),
         lambda: world.seen.write_status(model, {}),
         lambda: world.seen.resize(model, {"replicas": 1}),
-    ):
+    ]
+    for write in writes:
         with pytest.raises(Away, match="no longer leads"):
             write()
     assert world.seen.read("v1", "ConfigMap", world.real.namespace, "none") is None
     assert world.real.get("fairlead.dev/v1alpha1/models", "m") is not None
 
 
-def test_a_secret_is_asked_for_by_name_and_key(world: World) -> None:
+def test_the_keys_of_a_secret_are_asked_for_by_its_name(world: World) -> None:
     metadata = {"name": "hub", "namespace": world.real.namespace}
     world.real.apply({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": {"token": "aGV5"}})
-    asked = (("hub", "token"), ("hub", ""), ("hub", "x"), ("x", "y"), ("x", ""))
-    answers = [world.seen.secret_has(world.real.namespace, *one) for one in asked]
-    assert answers == [True, True, False, False, False]
+    answers = [world.seen.secret_keys(world.real.namespace, name) for name in ("hub", "x")]
+    assert answers == [{"token"}, None]
     assert {request[:2] for request in world.requests} == {("get", "secrets")}
 
 
@@ -245,6 +296,16 @@ def test_nodes_and_pods_are_asked_for_once_for_many(world: World, standin: KubeS
     for _ in range(5):
         assert world.seen.nodes_and_pods() is not None
     assert world.requests == [("list", "nodes", "200"), ("list", "pods", "200")]
+
+
+def test_many_nodes_are_asked_for_in_pages(world: World, standin: KubeServer) -> None:
+    nodes = standin.store.resource("nodes")
+    for number in range(201):
+        standin.call(standin.store.create, nodes, {"metadata": {"name": f"node-{number}"}})
+    survey = world.seen.nodes_and_pods()
+    assert survey is not None
+    assert {one["metadata"]["name"] for one in survey[0]} == {f"node-{number}" for number in range(201)}
+    assert [request[:2] for request in world.requests] == [("list", "nodes")] * 2 + [("list", "pods")]
 
 
 def test_nodes_and_pods_are_unknown_where_they_are_not_allowed(world: World, standin: KubeServer) -> None:

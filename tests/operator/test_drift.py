@@ -15,6 +15,7 @@ SAME: list[tuple[str, Any, Any]] = [
     ("a quantity in its own form", {"limits": {"cpu": "1000m"}}, {"limits": {"cpu": "1"}}),
     ("an empty list that is not stored", {"tolerations": []}, {}),
     ("an empty text that is not stored", {"value": ""}, {"value": None}),
+    ("an empty part of a selector", {"selector": {"a": "b"}}, {"selector": {"a": "b", "matchExpressions": None}}),
     ("a container of somebody else's", {"containers": [CONTAINER]}, {"containers": [{"name": "proxy"}, CONTAINER]}),
     ("a variable of somebody else's", {"env": [{"name": "A"}]}, {"env": [{"name": "B"}, {"name": "A"}]}),
     (
@@ -35,6 +36,18 @@ DIFFERENT: list[tuple[Any, Any, list[str]]] = [
     ({"args": ["a"]}, {"args": ["a", "b"]}, ["args"]),
     ({"tolerations": [{"key": "a"}]}, {"tolerations": [{"key": "a"}, {"key": "b"}]}, ["tolerations"]),
     ({"args": ["a", "b"]}, {"args": ["a", "c"]}, ["args[1]"]),
+    ({"spec": {"selector": {"a": "b"}}}, {"spec": {"selector": {"a": "b", "c.d/e": "f"}}}, ["spec.selector.c.d/e"]),
+    ({"nodeSelector": {"a": "b"}}, {"nodeSelector": {"a": "b", "c": "d"}}, ["nodeSelector.c"]),
+    (
+        {"selector": {"matchLabels": {"a": "b"}}},
+        {"selector": {"matchLabels": {"a": "b", "c": "d"}}},
+        ["selector.matchLabels.c"],
+    ),
+    (
+        {"podSelector": {"matchLabels": {"a": "b"}}},
+        {"podSelector": {"matchLabels": {"a": "b"}, "matchExpressions": [{"key": "c", "operator": "Exists"}]}},
+        ["podSelector.matchExpressions"],
+    ),
     (
         {"ingress": [{"ports": [{"port": "a"}]}]},
         {"ingress": [{"ports": [{"port": "a"}, {"port": "b"}]}]},

@@ -82,6 +82,21 @@ def test_whatever_else_answers_is_no_engine(engine: tuple[type[Engine], EnginePo
     assert pods.status(POD) is None
 
 
+def test_an_engine_that_wants_another_token_is_told_of_once_until_it_takes_it(
+    engine: tuple[type[Engine], EnginePods], caplog: pytest.LogCaptureFixture
+) -> None:
+    handler, pods = engine
+    taken = handler.answer
+    for answer, complaints in (((401, b"{}"), 1), ((401, b"{}"), 1), (taken, 1), ((401, b"{}"), 2)):
+        handler.answer = answer
+        pods.status(POD)
+        assert len(caplog.messages) == complaints
+    other = {**POD, "metadata": {"name": "m-1", "namespace": "ns"}}
+    pods.load(other, [])
+    assert "the engine of pod ns/m-1 refuses the operator's token" in caplog.messages[-1]
+    assert "secret" not in caplog.text
+
+
 def test_a_pod_that_does_not_answer_says_nothing(engine: tuple[type[Engine], EnginePods]) -> None:
     nobody = EnginePods("secret", port=1)
     assert nobody.status(POD) is None

@@ -1,160 +1,39 @@
 """What an operator must survive: a server that fails at any request, is away, or drops its watches; its own death."""
 
 import base64
-import contextlib
 import json
-import threading
-import time
-from datetime import UTC, datetime
+from collections.abc import Mapping
 from typing import Any
 
+import httpx
 import pytest
 
-from fairlead_operator.api import Api
-from fairlead_operator.caches import Caches
-from fairlead_operator.cluster import Cluster
 from fairlead_operator.crd import custom_resource_definition
-from fairlead_operator.engines import EnginePods
-from fairlead_operator.errors import ClusterError
-from fairlead_operator.kinds import Key
-from fairlead_operator.metrics import Metrics
-from fairlead_operator.reconcile import Reconciler
-from fairlead_operator.recorder import Recorder
-from fairlead_operator.renderer import Renderer
-from fairlead_operator.status import Links
-from fairlead_operator.token_secret import TokenSecret
-from fairlead_serve.api_server import Answer, ApiServer, connect
-from tests.kube.cluster import SECONDS
+from fairlead_serve.api_server import Answer
+from tests.kube.cluster import KubeCluster
 from tests.kube.resources import Manifest
 from tests.kube.server import KubeServer
 from tests.operator import samples
-from tests.operator.world import DEPLOYMENTS, MODELS, TOKEN, World, condition
+from tests.operator.hands import Hands, clear, settled
+from tests.operator.waiting import until
+from tests.operator.world import DEPLOYMENTS, MODELS, TOKEN, World
 
-
-class Killed(BaseException):
-    """The process died: nothing that follows in it is done."""
-
-
-class DyingServer(ApiServer):
-    """Dies at its request number `last`, before it is sent or after it was answered."""
-
-    last = 10**9
-    after = False
-    count = 0
-
-    def request(self, method: str, path: str, **options: Any) -> Answer:
-        self.count += 1
-        if self.count == self.last and not self.after:
-            raise Killed
-        answer = super().request(method, path, **options)
-        if self.count == self.last:
-            raise Killed
-        return answer
-
-
-class Hands:
-    """A reconciler that a test calls by hand, with caches that are true whenever it is called."""
-
-    def __init__(self, world: World, *, last: int = 10**9, after: bool = False, home: str = "") -> None:
-        """`home`: the platform's namespace, which has the internal token's Secret; by default the world's own."""
-        client = connect(world.cluster.kubeconfig)
-        self._changed = threading.Event()
-        self.server = DyingServer(client)
-        self.server.last, self.server.after = last, after
-        self._caches = Caches(client, [world.cluster.namespace], on_change=lambda _key: self._changed.set())
-        api = Api(self.server)
-        self._reconciler = Reconciler(
-            cluster=Cluster(api, self._caches, Recorder(api)),
-            renderer=Renderer(world.chart, world.settings),
-            engines=EnginePods(""),
-            links=Links(),
-            metrics=Metrics(),
-            clock=lambda: datetime(2026, 1, 1, tzinfo=UTC),
-            token_secret=TokenSecret(world.settings.internal_token, home or world.cluster.namespace, TOKEN),
-        )
-        self._key = Key(world.cluster.namespace, "m")
-        self._world = world
-
-    def __enter__(self) -> "Hands":
-        self._caches.start()
-        for informer in self._caches.informers():
-            assert informer.wait_synced(20)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._caches.stop()
-
-    def reconcile(self) -> None:
-        """Once. Raises Killed, or what the API server did."""
-        self._reconciler.reconcile(self._key)
-
-    def settle(self) -> None:
-        """Until nothing is left to do."""
-        end = time.monotonic() + SECONDS
-        while time.monotonic() < end:
-            before = self.server.count
-            self._changed.clear()
-            with contextlib.suppress(ClusterError):
-                self.reconcile()
-                if self.server.count == before:
-                    return
-            # What was written is known at once; what the one before wrote, when the caches hear of it.
-            self._changed.wait(1)
-        raise AssertionError("it is never done")
-
-
-def shape(world: World) -> dict[tuple[str, str], Manifest]:
-    """What was made, without what differs from run to run."""
-    return {
-        place: {name: value for name, value in manifest.items() if name in ("spec", "data", "revision")}
-        for place, manifest in world.children().items()
-    }
-
-
-def settled(world: World) -> dict[tuple[str, str], Manifest]:
-    with Hands(world) as hands:
-        hands.settle()
-    return shape(world)
+LEASES = "leases.coordination.k8s.io"
 
 
 @pytest.fixture
-def golden(world: World) -> tuple[dict[tuple[str, str], Manifest], int]:
-    """What there is in the end, and how many requests a first reconcile takes; then nothing of it any more."""
+def golden(world: World) -> Mapping[tuple[str, str], Manifest]:
+    """What there is in the end; then nothing of it any more."""
     world.model(cache={"deletionPolicy": "Delete"}, replicas=2)
-    with Hands(world) as hands:
-        hands.reconcile()
-        count = hands.server.count
-        hands.settle()
-    found = shape(world)
+    found = settled(world)
     clear(world)
-    return found, count
-
-
-def clear(world: World) -> None:
-    world.cluster.delete(MODELS, "m", propagationPolicy="Foreground")
-    world.cluster.wait_gone(MODELS, "m")
-
-
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.usefixtures("standin")
-def test_an_operator_that_dies_at_any_request_leaves_nothing_that_the_next_one_does_not_finish(
-    world: World, golden: tuple[dict[tuple[str, str], Manifest], int], after: bool
-) -> None:
-    expected, count = golden
-    assert count > 10
-    for last in range(1, count + 1):
-        world.model(cache={"deletionPolicy": "Delete"}, replicas=2)
-        with Hands(world, last=last, after=after) as hands, pytest.raises(Killed):
-            hands.reconcile()
-        assert settled(world) == expected, f"killed at request {last} of {count}"
-        clear(world)
+    return found
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_a_request_that_fails_is_made_up_for(
-    world: World, standin: KubeServer, golden: tuple[dict[tuple[str, str], Manifest], int], after: bool
+    world: World, standin: KubeServer, golden: Mapping[tuple[str, str], Manifest], after: bool
 ) -> None:
-    expected, _ = golden
     resources = [
         "controllerrevisions.apps", "serviceaccounts", "configmaps", "persistentvolumeclaims", "services",
         "networkpolicies.networking.k8s.io", "poddisruptionbudgets.policy", "deployments.apps",
@@ -164,33 +43,32 @@ def test_a_request_that_fails_is_made_up_for(
         verb = "update" if resource.endswith("status") else "patch"
         standin.fault(code=500, verb=verb, resource=resource, times=1, after=after)
         world.model(cache={"deletionPolicy": "Delete"}, replicas=2)
-        assert settled(world) == expected, resource
+        assert settled(world) == golden, resource
         clear(world)
 
 
-def test_nothing_is_written_when_nothing_has_changed(world: World, standin: KubeServer) -> None:
+def test_five_hundred_models_at_once_get_their_workload_and_then_nothing_is_written(
+    world: World, standin: KubeServer
+) -> None:
+    names = [f"m{number}" for number in range(500)]
+    for name in names:
+        world.model(name)
     with world.operator():
-        for number in range(5):
-            world.model(f"m{number}")
-        for number in range(5):
-            world.wait_started(f"m{number}")
-        mark = len(standin.audit)
-        # Whatever was still to be done for the others is done before this one is.
-        world.model("last")
-        world.wait_started("last")
-        written = {record.name for record in standin.audit.writes(mark) if record.agent == "fairlead"}
-    assert not {name for name in written if name[:2] in ("m0", "m1", "m2", "m3", "m4")}
-
-
-def test_many_models_at_once_all_get_their_workload(world: World) -> None:
-    names = [f"m{number}" for number in range(60)]
-    with world.operator():
-        for name in names:
-            world.model(name)
         for name in names:
             world.wait_started(name)
         assert len(world.cluster.list(DEPLOYMENTS)) == len(names)
         assert len(world.cluster.list("apps/v1/controllerrevisions")) == len(names)
+        # What is left then is to tell of the last ones in Events.
+        until(lambda: not written_during(standin, renewals=5))
+        assert written_during(standin, renewals=10) == set()
+
+
+def written_during(standin: KubeServer, *, renewals: int) -> set[tuple[str, str]]:
+    """What the operator writes, by resource and name, while it renews its lease so many times."""
+    mark = len(standin.audit)
+    until(lambda: sum(one.resource == LEASES for one in standin.audit.writes(mark)) >= renewals)
+    by_operator = [one for one in standin.audit.writes(mark) if one.agent == "fairlead"]
+    return {(one.resource, one.name) for one in by_operator if one.resource != LEASES}
 
 
 def test_a_new_operator_writes_nothing_where_all_is_well(world: World, standin: KubeServer) -> None:
@@ -205,9 +83,11 @@ def test_a_new_operator_writes_nothing_where_all_is_well(world: World, standin: 
     assert not {name for name in written if name.startswith("m")}
 
 
-@pytest.mark.parametrize("verb", ["get", "patch"])
-def test_a_right_that_is_missing_is_said_in_the_status(world: World, standin: KubeServer, verb: str) -> None:
-    standin.fault(code=403, verb=verb, resource="deployments.apps")
+@pytest.mark.parametrize(("verb", "resource"), [("get", "secrets"), ("patch", "deployments.apps")])
+def test_a_right_that_is_missing_is_said_in_the_status(
+    world: World, standin: KubeServer, verb: str, resource: str
+) -> None:
+    standin.fault(code=403, verb=verb, resource=resource)
     with world.operator():
         world.model()
         assert "a fault of the test" in world.wait_condition("SpecValid", "False", "Refused")["message"]
@@ -255,7 +135,7 @@ def test_what_a_webhook_makes_of_an_object_is_not_taken_for_a_hand_edit(world: W
             return answer
 
         hands.server.request = through_webhook  # type: ignore[method-assign]
-        world.model(drainTimeoutSeconds=7)
+        hands.hear_of(world.model(drainTimeoutSeconds=7))
         hands.settle()
         mark = len(standin.audit)
         hands.reconcile()
@@ -287,13 +167,22 @@ def changed(world: World, replicas: int) -> None:
     world.cluster.wait_until(DEPLOYMENTS, "m", lambda found: bool(found and found["spec"]["replicas"] == replicas))
 
 
-def test_a_server_that_was_away_is_caught_up_with(world: World, standin: KubeServer) -> None:
-    with world.operator():
+def test_what_happened_while_the_server_was_away_for_longer_than_the_lease_is_caught_up_with(
+    world: World, standin: KubeServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    namespace = world.cluster.namespace
+    with world.operator() as url:
         world.model()
-        world.wait_observed()
+        world.wait_started()
         standin.away()
+        until(lambda: any("leading no longer" in message for message in caplog.messages))
+        assert httpx.get(f"{url}/livez").status_code == 200
+        standin.remove("services", "", namespace, "m")
+        standin.change("models", "fairlead.dev", namespace, "m", replicas=3)
+        # No watch can tell of it any more.
+        standin.compact()
         standin.back()
-        world.model(replicas=3)
+        world.cluster.wait_until("v1/services", "m", lambda found: found is not None)
         changed(world, 3)
 
 
@@ -333,23 +222,40 @@ def test_two_operators_together_make_nothing_twice(world: World) -> None:
             assert len(revisions) == 1
 
 
-def test_a_namespace_that_is_deleted_takes_everything_along(world: World, standin: KubeServer) -> None:
-    with world.operator() as url:
+def test_a_namespace_that_is_deleted_takes_everything_along_and_the_others_are_served(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = f"{world.cluster.namespace}-b"
+    world.cluster.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    other = KubeCluster(world.cluster.client, world.cluster.kubeconfig, name, server=world.cluster.server)
+    with world.operator(all_namespaces=True):
+        for number in range(10):
+            other.apply(samples.model(f"m{number}", engine={"device": "cpu"}, cache={}))
+        # In the middle of the others' first reconciles.
+        other.wait_until(DEPLOYMENTS, "m0", lambda found: found is not None)
+        other.delete("v1/namespaces", name)
+        other.wait_gone("v1/namespaces", name)
         world.model()
-        world.wait_observed()
-        world.cluster.delete("v1/namespaces", world.cluster.namespace)
-        world.cluster.wait_gone("v1/namespaces", world.cluster.namespace)
-        assert url
+        world.wait_started()
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
-def test_a_resource_definition_may_be_applied_again_under_running_models(world: World) -> None:
+def test_a_later_resource_definition_with_another_field_may_be_applied_under_running_models(world: World) -> None:
+    later = custom_resource_definition()
+    spec = later["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    spec["properties"]["tier"] = {"type": "string", "default": "gold"}
     with world.operator():
         world.model()
-        world.wait_observed()
-        world.cluster.apply(custom_resource_definition({"note": "a later version"}))
+        world.wait_started()
+        world.cluster.apply(later)
         world.model(replicas=2)
         changed(world, 2)
-        assert condition(world.status(), "SpecValid")["status"] == "True"
+        found = world.cluster.get(MODELS, "m")
+        assert found is not None
+        assert found["spec"]["tier"] == "gold"
+        assert world.wait_condition("SpecValid", "True")
+        world.model("another")
+        world.wait_started("another")
 
 
 BAD: list[tuple[dict[str, Any], str]] = [

@@ -7,12 +7,16 @@ import pytest
 
 from tests.kube.resources import Manifest
 from tests.kube.server import KubeServer
-from tests.kube.simulation.script import Starting
+from tests.kube.simulation.engine import Engine
+from tests.kube.simulation.script import Ready, Starting
 from tests.kube.simulation.simulation import Simulation, node
+from tests.operator.test_rollouts import Seen, quota
+from tests.operator.waiting import until
 from tests.operator.world import World, condition
 
 RAY: dict[str, Any] = {"cluster": "KubeRay", "engine": {"device": "cuda"}}
 CLUSTERS = "ray.io/v1/rayclusters"
+ENGINE = {"app.kubernetes.io/component": "engine"}
 
 
 @pytest.fixture
@@ -100,8 +104,77 @@ def test_suspending_ends_the_ray_cluster(world: World) -> None:
     assert settled(world)["phase"] == "Serving"
 
 
+ROOM: dict[str, Any] = {"rolloutStrategy": {"maxSurge": 1}}
+ALONE: dict[str, Any] = {"engine": {"device": "cuda"}, **ROOM}
+
+
+def test_a_move_to_another_kind_of_workload_serves_throughout_where_there_is_room(
+    world: World, standin: KubeServer, simulation: Simulation
+) -> None:
+    world.model(**ALONE, replicas=2)
+    before = settled(world, 2)["currentRevision"]
+    seen = Seen(world, standin)
+    for spec, old, new in (
+        ({**RAY, **ROOM}, "apps/v1/deployments", {"ray.io/node-type": "worker"}),
+        (ALONE, "ray.io/v1/rayservices", {"fairlead.dev/revision": before}),
+    ):
+        simulation.script.play(Starting(), labels=new)
+        world.model(**spec, replicas=2)
+        found = world.wait(lambda status: status["replicas"] == 4)
+        assert condition(found, "Ready")["status"] == "True"
+        assert condition(found, "Progressing")["reason"] == "RolloutInProgress"
+        simulation.script.play(Ready(), labels=new)
+        world.cluster.wait_gone(old, "m")
+        assert (settled(world, 2)["currentRevision"] == before) is (spec is ALONE)
+    assert seen.fewest_ready >= 2
+    assert seen.most == 4
+
+
+def test_the_pods_of_a_ray_cluster_are_not_asked_how_far_they_are(world: World, simulation: Simulation) -> None:
+    asked: list[str] = []
+
+    class Telling(Engine):
+        def status(self, pod: str) -> dict[str, Any]:
+            asked.append(pod)
+            return super().status(pod)
+
+    simulation.script.serve(Telling(), model="m")
+    world.model(**RAY, **ROOM)
+    settled(world)
+    simulation.script.play(Starting(), model="m")
+    world.model(**ALONE)
+    until(lambda: len(asked) > 4)
+    workers = {pod["metadata"]["name"] for pod in world.cluster.list("v1/pods", "ray.io/node-type=worker")}
+    assert workers
+    assert workers.isdisjoint(asked)
+
+
+def test_a_quota_that_is_used_up_is_said_of_a_ray_cluster_too(world: World, simulation: Simulation) -> None:
+    del simulation
+    quota(world, "1")
+    world.model(**RAY, replicas=2)
+    said = world.wait_condition("WorkloadReady", "False", "Unschedulable")["message"]
+    assert "needs 1 more nvidia.com/gpu: 1 of 1 are in use by the quota team" in said
+    quota(world, "2")
+    assert settled(world, 2)["phase"] == "Serving"
+
+
+def test_a_move_that_fails_leaves_the_engines_of_before(world: World, simulation: Simulation) -> None:
+    world.model(**ALONE)
+    before = settled(world)["currentRevision"]
+    simulation.script.play(Starting(), image="registry/engine:broken", labels=ENGINE)
+    simulation.script.deploy("DEPLOY_FAILED", "no kernel image", model="m")
+    broken = {"engine": {"device": "cuda", "image": "registry/engine:broken"}, "cluster": "KubeRay", **ROOM}
+    world.model(**broken)
+    found = world.wait(lambda status: condition(status, "Progressing")["reason"] == "RolledBack")
+    world.cluster.wait_gone("ray.io/v1/rayservices", "m")
+    assert "no kernel image" in condition(found, "Progressing")["message"]
+    assert (found["currentRevision"], found["readyReplicas"]) == (before, 1)
+    assert condition(found, "Ready")["status"] == "True"
+
+
 def test_what_ray_says_of_an_application_is_said(world: World, simulation: Simulation) -> None:
-    simulation.script.play(Starting(), labels={"app.kubernetes.io/component": "engine"})
+    simulation.script.play(Starting(), labels=ENGINE)
     simulation.script.deploy("DEPLOY_FAILED", "spec.engine.args.max_lenght: vLLM knows no such argument", model="m")
     world.model(**RAY)
     found = world.wait(lambda status: "max_lenght" in condition(status, "WorkloadReady")["message"])

@@ -1,9 +1,10 @@
 """What is done for a Model, from what it asks for and what there is. No I/O: every rule is a case."""
 
 import copy
+import json
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -24,6 +25,9 @@ LIVE: dict[str, Any] = {
     "kind": "Model",
     "metadata": {"name": "m", "namespace": "models", "uid": "1", "generation": 1},
 }
+
+
+LORA = {"adapters": [{"name": "sql", "uri": "hf://org/lora"}]}
 
 
 def wanted(of: Model) -> Wanted:
@@ -75,13 +79,13 @@ def test_a_new_model_gets_everything_and_the_record_goes_first() -> None:
     made = plan(model(cache={}))
     assert kinds(made.apply) == [
         "ControllerRevision", "ServiceAccount", "ConfigMap", "PersistentVolumeClaim", "NetworkPolicy", "Service",
-        "Deployment", "PodMonitor",
+        "PodMonitor", "Deployment",
     ]  # fmt: skip
     assert not made.delete
 
 
 @pytest.mark.parametrize(
-    "spec", [{}, KUBERAY, {"scaling": {"maxReplicas": 3}}, {"suspend": True}, {"cache": {}}], ids=str
+    "spec", [{}, KUBERAY, {"scaling": {"maxReplicas": 3}}, {"suspend": True}, {"cache": {}}, {"lora": LORA}], ids=str
 )
 def test_where_everything_is_as_it_should_be_nothing_is_done(spec: dict[str, Any]) -> None:
     of = model(**spec)
@@ -215,6 +219,13 @@ def test_an_object_of_somebody_else_is_refused_and_nothing_is_done() -> None:
         assert "the Service m is there already and belongs to somebody else (managed by Helm)" in problem.message
 
 
+def test_a_claim_of_somebody_else_is_to_be_named_and_not_deleted() -> None:
+    foreign = {"kind": "PersistentVolumeClaim", "metadata": {"name": "m-cache"}}
+    made = make_plan(wanted(model(cache={})), Observed(model=LIVE, strangers=[foreign]), now=NOW)
+    assert "; use it by spec.cache.claimName: m-cache, or give" in made.problems[0].message
+    assert "delete" not in made.problems[0].message
+
+
 def test_what_belongs_to_a_model_of_the_same_name_that_is_gone_is_refused() -> None:
     of = model()
     children = applied(of)
@@ -279,6 +290,57 @@ def test_an_update_that_fails_goes_back_to_the_engines_of_before() -> None:
     assert made.rollout.state == "RolledBack"
 
 
+NO_IMAGE = PodFailure(WorkloadReason.IMAGE_PULL_ERROR, "no such image", pod="m-2")
+NO_VOLUME = PodFailure(WorkloadReason.CONTAINER_START_ERROR, "no volume yet", pod="m-2", passing=True)
+REFUSED = PodFailure(WorkloadReason.CONTAINER_START_ERROR, "no PriorityClass", pod="", told_by="Deployment")
+AWAY = replace(REFUSED, message="the webhook does not answer", passing=True)
+
+
+@pytest.mark.parametrize(
+    ("failures", "fails"),
+    [
+        ([NO_IMAGE], True),
+        ([NO_IMAGE, replace(NO_IMAGE, pod="m-1")], False),
+        ([NO_IMAGE, replace(NO_VOLUME, pod="m-1")], True),
+        ([NO_VOLUME], False),
+        ([REFUSED], False),
+    ],
+    ids=["no image", "no registry", "another reason before", "a volume that is late", "others are refused"],
+)
+def test_engines_that_never_ran_fail_within_minutes_unless_those_of_before_fare_no_better(
+    failures: list[PodFailure], fails: bool
+) -> None:
+    after, children = failing_update()
+    children[-1]["status"]["containerStatuses"] = []
+    old = pod("m-1", workload(model()).revision)
+    assert ends_within_minutes(after, [*children, old], failures) is fails
+
+
+@pytest.mark.parametrize(("refused", "fails"), [(REFUSED, True), (AWAY, False)], ids=["the pod", "any pod"])
+def test_pods_that_the_api_server_refuses_fail_within_minutes_for_what_they_are(
+    refused: PodFailure, fails: bool
+) -> None:
+    after, children = failing_update()
+    assert ends_within_minutes(after, children[:-1], [refused]) is fails
+
+
+def test_engines_that_never_ran_are_no_matter_where_another_one_answers() -> None:
+    after, children = failing_update()
+    children[-1]["status"]["conditions"] = [{"type": "Ready", "status": "True"}]
+    assert not ends_within_minutes(after, [*children, pod("m-3", workload(after).revision)], [NO_IMAGE])
+
+
+def ends_within_minutes(of: Model, children: Sequence[Manifest], failures: Sequence[PodFailure]) -> bool:
+    """Whether an update has failed when it has been like this for five minutes."""
+    there = {identity(child): child for child in children}
+    seen = Observed(model=LIVE, children=children, failures=failures)
+    there |= {identity(one): as_stored(one) for one in make_plan(wanted(of), seen, now=NOW).apply}
+    seen = replace(seen, children=list(there.values()))
+    rollout = make_plan(wanted(of), seen, now=NOW + timedelta(minutes=5)).rollout
+    assert rollout is not None
+    return rollout.state == "RolledBack"
+
+
 def test_once_back_it_stays_so_until_the_model_changes() -> None:
     after, children = failing_update()
     back = {identity(child): child for child in children}
@@ -291,6 +353,48 @@ def test_once_back_it_stays_so_until_the_model_changes() -> None:
     other = plan(model(engine={"maxModelLen": 4096}), settled)
     assert other.rollout is not None
     assert other.rollout.state == "Running"
+
+
+def listed(children: Sequence[Manifest]) -> list[str]:
+    """The adapters that engines start with."""
+    lists = [one["data"]["adapters.json"] for one in children if one["metadata"]["name"] == "m-adapters"]
+    return [adapter["name"] for text in lists for adapter in json.loads(text)["adapters"]]
+
+
+def test_another_adapter_changes_the_list_and_nothing_else() -> None:
+    more = {"adapters": [*LORA["adapters"], {"name": "law", "uri": "hf://org/law"}]}
+    made = plan(model(lora=more), applied(model(lora=LORA)))
+    assert listed(made.apply) == ["sql", "law"]
+    assert (kinds(made.apply), kinds(made.delete)) == (["ConfigMap"], [])
+
+
+def test_a_list_that_was_edited_by_hand_is_put_back() -> None:
+    children = applied(model(lora=LORA))
+    (found,) = [one for one in children if one["metadata"]["name"] == "m-adapters"]
+    found["data"]["adapters.json"] = "{}"
+    made = plan(model(lora=LORA), children)
+    assert (listed(made.apply), made.drifted) == (["sql"], ["ConfigMap data.adapters.json"])
+
+
+def test_the_list_goes_with_the_last_adapter_though_it_is_mounted() -> None:
+    children = applied(model(lora=LORA))
+    running = {**pod("m-1", ""), "spec": of_kind(children, "Deployment")["spec"]["template"]["spec"]}
+    made = plan(model(lora={}), [*children, running])
+    assert [identity(one) for one in made.delete] == [("ConfigMap", "m-adapters")]
+
+
+def test_going_back_keeps_the_adapters_that_are_asked_for_now() -> None:
+    before, after = model(lora=LORA), model(lora={"adapters": []}, engine={"maxModelLen": 1024})
+    children = {identity(child): child for child in applied(before)}
+    update = plan(after, list(children.values()))
+    for manifest in update.apply:
+        children[identity(manifest)] = as_stored(manifest, readyReplicas=0, availableReplicas=0)
+    crashing = pod("m-2", workload(after).revision, restarts=3)
+    made = plan(after, [*children.values(), crashing], failures=[CRASH])
+    assert made.rollout is not None
+    assert made.rollout.state == "RolledBack"
+    assert listed(made.apply) == []
+    assert ("ConfigMap", "m-adapters") in map(identity, made.delete)
 
 
 def ray_children(of: Model) -> list[Manifest]:
@@ -341,6 +445,108 @@ def test_a_move_to_kuberay_leaves_no_deployment_behind() -> None:
     made = plan(model(**KUBERAY), applied(model()))
     assert "RayService" in kinds(made.apply)
     assert "Deployment" in kinds(made.delete)
+
+
+ROOM = {"rolloutStrategy": {"maxSurge": 1}}
+MOVES = [({}, KUBERAY), (KUBERAY, {})]
+
+
+def moved(before: dict[str, Any], after: dict[str, Any]) -> tuple[Model, list[Manifest]]:
+    """A Model that is to run in the other kind of workload, whose engines do not answer yet."""
+    was, of = model(**before, **ROOM), model(**after, **ROOM)
+    children = {identity(child): child for child in applied(was)}
+    children |= {identity(manifest): as_stored(manifest) for manifest in plan(was, [*children.values(), *IN_RAY]).apply}
+    for manifest in plan(of, list(children.values())).apply:
+        made = as_stored(manifest, readyReplicas=0, availableReplicas=0)
+        if manifest["kind"] == "RayService":
+            made["status"]["conditions"] = []
+        children[identity(manifest)] = made
+    return of, list(children.values())
+
+
+def answering(name: str) -> Manifest:
+    """An engine in a Ray cluster that is ready."""
+    made = pod(name, "")
+    made["status"]["conditions"] = [{"type": "Ready", "status": "True"}]
+    return made
+
+
+IN_RAY = [answering("m-ray")]
+
+
+def workloads(manifests: Sequence[Manifest]) -> set[str]:
+    return {"Deployment", "RayService"} & set(kinds(manifests))
+
+
+def kind_of(spec: dict[str, Any]) -> str:
+    return "RayService" if spec else "Deployment"
+
+
+@pytest.mark.parametrize(("before", "after"), MOVES, ids=["to KubeRay", "to Standalone"])
+def test_where_there_is_room_what_was_there_serves_until_what_is_new_has_come_up(
+    before: dict[str, Any], after: dict[str, Any]
+) -> None:
+    first = plan(model(**after, **ROOM), applied(model(**before, **ROOM)))
+    assert workloads(first.apply) == {kind_of(after)}
+    of, children = moved(before, after)
+    assert not workloads(plan(of, children).delete)
+    up = [as_stored(child) if child["kind"] == kind_of(after) else child for child in children]
+    assert workloads(plan(of, [*up, *IN_RAY]).delete) == {kind_of(before)}
+
+
+@pytest.mark.parametrize(("before", "after"), MOVES, ids=["to KubeRay", "to Standalone"])
+def test_a_move_that_fails_ends_with_what_was_there_and_stays_so(before: dict[str, Any], after: dict[str, Any]) -> None:
+    of, children = moved(before, after)
+    crashing = pod("m-2", "" if after else workload(of).revision, restarts=3)
+    made = plan(of, [*children, crashing], failures=[CRASH])
+    assert made.rollout is not None
+    assert (made.rollout.state, workloads(made.delete)) == ("RolledBack", {kind_of(after)})
+    assert made.rollout.target.name == workload(model(**before, **ROOM)).revision
+    left = {identity(child): child for child in children if child["kind"] != kind_of(after)}
+    left |= {identity(manifest): as_stored(manifest) for manifest in made.apply}
+    for strategy in (ROOM, {"rolloutStrategy": {"onFailure": "Hold"}}):
+        later = plan(model(**after, **strategy), list(left.values()))
+        assert later.is_empty
+        assert later.rollout is not None
+        assert later.rollout.state == "RolledBack"
+
+
+def test_the_engines_of_before_are_counted_during_a_move() -> None:
+    of, children = moved({}, KUBERAY)
+    made = plan(of, children)
+    assert (made.workload.ready, made.workload.complete) == (1, False)
+
+
+def test_the_failures_of_the_engines_of_before_are_not_those_of_the_new_ones() -> None:
+    of, children = moved(KUBERAY, {})
+    crashing = pod("m-2", "", restarts=3)
+    gave_up = PodFailure(WorkloadReason.CONTAINER_START_ERROR, "Ray Serve gave up", pod="", told_by="RayService")
+    made = plan(of, [*children, crashing], failures=[CRASH, gave_up])
+    assert made.rollout is not None
+    assert made.rollout.state == "Running"
+
+
+def test_the_adapters_of_engines_of_before_stay_as_long_as_they_serve() -> None:
+    children = applied(model(lora=LORA, **ROOM))
+    assert ("ConfigMap", "m-adapters") not in map(identity, plan(model(**KUBERAY, lora=LORA, **ROOM), children).delete)
+    assert ("ConfigMap", "m-adapters") in map(identity, plan(model(**KUBERAY, lora=LORA), children).delete)
+
+
+def test_suspending_during_a_move_leaves_nothing_of_before() -> None:
+    _, children = moved({}, KUBERAY)
+    assert workloads(plan(model(**KUBERAY, **ROOM, suspend=True), children).delete) == {"Deployment"}
+
+
+def test_moving_back_waits_for_the_engines_of_before_as_well() -> None:
+    of, children = moved({}, KUBERAY)
+    serving = [child for child in children if child["kind"] != "Deployment"]
+    back = {identity(child): child for child in serving}
+    for manifest in plan(model(**ROOM), serving).apply:
+        back[identity(manifest)] = as_stored(manifest, readyReplicas=0, availableReplicas=0)
+    made = plan(model(**ROOM), list(back.values()))
+    assert made.rollout is not None
+    assert (made.rollout.state, workloads(made.delete)) == ("Running", set())
+    assert of.spec.cluster == "KubeRay"
 
 
 def test_a_retained_claim_without_its_model_is_taken_over() -> None:

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from fairlead_operator.reconcile import DEFAULT_WAITS
 from tests.kube.resources import Manifest
 from tests.kube.simulation import pod_status
+from tests.operator.hands import Hands
 from tests.operator.waiting import until
 from tests.operator.world import World, now
 
@@ -95,6 +97,15 @@ def test_a_pod_that_fails_is_named_in_the_status_within_seconds(served: World, r
     until(lambda: ("Warning", reason) in served.events())
 
 
+def test_engines_that_cannot_be_made_are_looked_at_again_though_nothing_changes(world: World) -> None:
+    world.model()
+    with Hands(world) as hands:
+        hands.settle()
+        pod = world.pod("m-0", revision=world.status()["updatedRevision"])
+        world.pod_status("m-0", CASES["ImagePullError"][0](pod))
+        until(lambda: hands.reconcile() == DEFAULT_WAITS.stuck)
+
+
 def test_a_container_that_is_being_created_is_no_failure(served: World) -> None:
     waiting = after(placed, lambda pod: pod_status.waiting(pod, "ContainerCreating", at=now()))
     served.pod_status("m-0", waiting(served.pod("m-0")))
@@ -119,7 +130,10 @@ def test_a_secret_that_goes_missing_later_is_named(served: World) -> None:
     served.wait_condition("WorkloadReady", "False", "ContainerStartError")
 
 
-@pytest.mark.parametrize("reason", ["AuthFailed", "NotFound", "DiskFull", "DownloadFailed"])
+UNOBTAINABLE = ("AuthFailed", "NotFound", "DiskFull", "DownloadFailed")
+
+
+@pytest.mark.parametrize("reason", UNOBTAINABLE)
 def test_weights_that_cannot_be_had_are_named(served: World, reason: str) -> None:
     said = f"{reason}: the hub says no"
     ended = after(placed, running, lambda pod: pod_status.terminated(pod, 1, at=now(), reason="Error", message=said))

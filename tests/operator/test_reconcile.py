@@ -4,7 +4,10 @@ from typing import Any
 
 import pytest
 
+from fairlead_operator.crd import custom_resource_definition
+from fairlead_operator.settings import Monitoring
 from tests.kube.resources import Manifest
+from tests.kube.server import KubeServer
 from tests.operator.waiting import until
 from tests.operator.world import DEPLOYMENTS, MODELS, World, condition
 
@@ -77,6 +80,23 @@ def test_what_is_edited_by_hand_is_put_back(served: World) -> None:
     assert of_kind(served, "deployments")["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == 185
 
 
+def test_one_more_condition_in_a_selector_is_put_back(served: World) -> None:
+    """With it the Service would lead to no pod at all."""
+    served.model()
+    served.wait_observed()
+    served.cluster.patch("v1/services", "m", {"spec": {"selector": {"a": "b"}}})
+    served.cluster.wait_until("v1/services", "m", lambda found: bool(found and "a" not in found["spec"]["selector"]))
+    assert "fairlead.dev/model" in of_kind(served, "services")["spec"]["selector"]
+
+
+def test_a_status_that_is_edited_by_hand_is_put_right(served: World) -> None:
+    served.model(replicas=2)
+    served.wait(lambda status: status.get("desiredReplicas") == 2)
+    wrong = {"status": {"phase": "Idle", "desiredReplicas": 9}}
+    served.cluster.patch(MODELS, "m", wrong, subresource="status")
+    served.wait(lambda status: status["desiredReplicas"] == 2 and status["phase"] != "Idle")
+
+
 def test_what_others_add_is_left_alone(served: World) -> None:
     served.model()
     served.wait_observed()
@@ -85,20 +105,6 @@ def test_what_others_add_is_left_alone(served: World) -> None:
     found = served.cluster.wait_until(DEPLOYMENTS, "m", lambda found: bool(found and found["spec"]["replicas"] == 2))
     assert found is not None
     assert found["metadata"]["annotations"]["team"] == "a"
-
-
-@pytest.mark.parametrize(
-    "kind", ["v1/services", "v1/configmaps", "v1/serviceaccounts", DEPLOYMENTS, "apps/v1/controllerrevisions"]
-)
-def test_a_child_that_is_deleted_comes_back(served: World, kind: str) -> None:
-    served.model()
-    served.wait_observed()
-    (child,) = [
-        one for one in served.cluster.list(kind, "fairlead.dev/model=m") if not one["metadata"].get("deletionTimestamp")
-    ]
-    name, uid = child["metadata"]["name"], child["metadata"]["uid"]
-    served.cluster.delete(kind, name)
-    served.cluster.wait_until(kind, name, lambda found: bool(found and found["metadata"]["uid"] != uid))
 
 
 def test_an_object_of_somebody_else_is_refused_and_then_taken_note_of(served: World) -> None:
@@ -114,6 +120,31 @@ def test_an_object_of_somebody_else_is_refused_and_then_taken_note_of(served: Wo
     assert "ownerReferences" not in service["metadata"]
     served.cluster.delete("v1/services", "m")
     served.wait_condition("SpecValid", "True")
+
+
+def test_an_object_of_somebody_else_that_comes_last_starts_no_engine(world: World) -> None:
+    foreign = {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "PodMonitor",
+        "metadata": {"name": "m"},
+        "spec": {"selector": {}, "podMetricsEndpoints": []},
+    }
+    before = world.cluster.create(foreign)
+    with world.operator(monitoring=Monitoring(enabled=True)):
+        world.model()
+        assert "the PodMonitor m is there" in world.wait_condition("SpecValid", "False", "NameConflict")["message"]
+        assert world.cluster.get(DEPLOYMENTS, "m") is None
+        world.model(drainTimeoutSeconds=7)
+        world.wait_condition("SpecValid", "False", "NameConflict")
+    assert world.cluster.get("monitoring.coreos.com/v1/podmonitors", "m") == before
+
+
+def test_what_is_new_is_made_without_a_look_before(served: World, standin: KubeServer) -> None:
+    mark = len(standin.audit)
+    served.model()
+    served.wait_started()
+    asked = [one for one in standin.audit.since(mark) if one.agent == "fairlead" and one.verb == "get"]
+    assert {one.resource for one in asked} <= {"leases.coordination.k8s.io", "secrets"}
 
 
 def test_a_deleted_model_takes_everything_along_but_its_claim(served: World) -> None:
@@ -246,6 +277,63 @@ def test_what_the_cluster_lacks_is_said_and_nothing_is_made(
     assert words in found["message"]
     assert served.cluster.get(DEPLOYMENTS, "m") is None
     until(lambda: ("Warning", reason) in served.events())
+
+
+def test_a_model_whose_name_an_older_one_has_is_not_ready_until_that_is_gone(served: World) -> None:
+    for name in ("a", "b"):
+        served.model(name, model={"uri": "hf://org/model", "name": "Same"})
+        served.wait_started(name)
+    found = served.wait_condition("SpecValid", "False", "NameTaken", "b")
+    assert f"the name Same belongs to the older Model {served.cluster.namespace}/a" in found["message"]
+    assert served.wait_condition("Ready", "False", "NameTaken", "b")
+    assert served.cluster.get(DEPLOYMENTS, "b")
+    served.wait_condition("SpecValid", "True", name="a")
+    until(lambda: ("Warning", "NameTaken") in served.events("b"))
+    served.cluster.delete(MODELS, "a", propagationPolicy="Background")
+    served.wait_condition("SpecValid", "True", name="b")
+
+
+def test_a_model_that_loses_only_an_alias_stays_ready(served: World) -> None:
+    served.upstream("a")
+    served.upstream("b", model={"aliases": ["a"]})
+    served.wait_condition("SpecValid", "False", "NameTaken", "b")
+    served.wait_condition("Ready", "True", name="b")
+
+
+def test_a_secret_without_the_key_is_told_apart_from_none(served: World) -> None:
+    served.secret("hf", {"other": "x"})
+    served.model(model={"uri": "hf://a/b", "accessSecretRef": {"name": "hf", "key": "token"}})
+    found = served.wait_condition("SpecValid", "False", "SecretNotFound")
+    assert "the Secret hf has no key token; add it" in found["message"]
+
+
+def test_a_later_definition_of_the_resource_stops_no_edit(served: World) -> None:
+    served.model()
+    served.wait_started()
+    later = custom_resource_definition()
+    (version,) = later["spec"]["versions"]
+    spec = version["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    spec["properties"]["later"] = {"type": "string", "default": "x"}
+    served.cluster.apply(later)
+    served.model(replicas=2)
+    assert (served.cluster.get(MODELS, "m") or {})["spec"]["later"] == "x"
+    served.cluster.wait_until(DEPLOYMENTS, "m", lambda found: bool(found and found["spec"]["replicas"] == 2))
+    assert served.wait_condition("SpecValid", "True")
+
+
+def test_a_model_that_goes_while_it_is_looked_at_is_no_failure(
+    served: World, standin: KubeServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    served.model()
+    served.wait_started()
+    standin.fault(code=404, resource="models.fairlead.dev/status")
+    mark = len(standin.audit)
+    served.model(replicas=2)
+    until(lambda: any(one.subresource == "status" and one.writes for one in standin.audit.since(mark)))
+    standin.heal()
+    served.model(replicas=3)
+    served.wait_observed()
+    assert "a fault of the test" not in caplog.text
 
 
 def test_a_fallback_that_is_not_there_keeps_nothing_from_being_served(served: World) -> None:

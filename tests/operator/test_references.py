@@ -39,7 +39,13 @@ def test_every_secret_that_must_be_there_is_named(spec: dict[str, Any], referenc
     assert list(secrets_of(model(**spec))) == references
 
 
-def test_a_secret_that_is_missing_is_called_by_its_place() -> None:
-    assert SecretReference("spec.x", "s", "k").missing == (
-        "spec.x: the Secret s with the key k is not in this namespace; create it"
-    )
+def test_a_secret_that_is_missing_is_told_apart_from_one_without_the_key() -> None:
+    reference = SecretReference("spec.x", "s", "k")
+    assert reference.lacking(None) == "spec.x: the Secret s with the key k is not in this namespace; create it"
+    assert reference.lacking({"other"}) == "spec.x: the Secret s has no key k; add it, or name another"
+    assert reference.lacking({"k"}) == ""
+
+
+def test_of_a_secret_that_is_taken_as_a_whole_any_keys_will_do() -> None:
+    assert SecretReference("spec.x", "s").lacking(()) == ""
+    assert SecretReference("spec.x", "s").lacking(None) == "spec.x: the Secret s is not in this namespace; create it"

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from fairlead_operator.conditions import SpecReason
 from fairlead_operator.observed import Problem, Wanted
 from fairlead_operator.render import LoadedChart, Manifest
@@ -62,7 +64,28 @@ def test_what_the_installation_does_not_have_is_a_problem() -> None:
 
 
 def test_a_model_that_this_release_does_not_understand_is_a_problem() -> None:
-    found = Renderer(LoadedChart(CHART), SETTINGS).wanted(live(later={"field": 1}))
+    found = Renderer(LoadedChart(CHART), SETTINGS).wanted(live(cluster="Later"))
     assert isinstance(found, Problem)
     assert found.reason == SpecReason.REFUSED
-    assert "spec.later: unknown field" in found.message
+    assert "spec.cluster" in found.message
+
+
+def test_a_field_of_a_later_release_has_no_effect_and_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    renderer = Renderer(LoadedChart(CHART), SETTINGS)
+    known = renderer.wanted(live(replicas=2))
+    for generation in (2, 3):
+        later = live(generation, replicas=2, later={"field": 1}, limits={"maxOngoing": 8, "bursts": "x"})
+        found = renderer.wanted(later)
+        assert isinstance(found, Wanted)
+        assert isinstance(known, Wanted)
+        assert (found.revision, found.objects) == (known.revision, known.objects)
+        assert found.model.spec.limits.max_ongoing == 8
+    assert {message.partition(" ")[0] for message in caplog.messages} == {"spec.later", "spec.limits.bursts"}
+    assert len(caplog.messages) == 2
+
+
+def test_an_argument_that_the_engine_does_not_have_is_called_so() -> None:
+    found = Renderer(LoadedChart(CHART), SETTINGS).wanted(live(engine={"args": {"max_lenght": 1}}))
+    assert isinstance(found, Problem)
+    assert (found.reason, found.blocks) == (SpecReason.UNKNOWN_ARGUMENT, True)
+    assert "spec.engine.args.max_lenght" in found.message

@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from fairlead_operator.conditions import timestamp
 from fairlead_operator.revisions import Revision, manifest_of, revision_of
 from fairlead_operator.rollout import Health, Policy, Rollout, decide
 from fairlead_operator.workload import Workload
@@ -84,6 +85,37 @@ def test_an_engine_that_crashes_again_and_again_ends_the_update() -> None:
 def test_a_few_restarts_are_bad_luck() -> None:
     rollout = decided("b", [GOOD, revision("b", 2)], on("b"), replace(CRASHES, restarts=2))
     assert rollout.state == "Running"
+
+
+STUCK = Health("ImagePullError: no such image", stuck=True)
+
+
+def test_engines_that_cannot_be_made_end_the_update_after_five_minutes() -> None:
+    known: Sequence[Revision] = [GOOD, revision("b", 2)]
+    for seconds, state in ((0, "Running"), (299, "Running"), (300, "RolledBack")):
+        rollout = decided("b", known, on("b"), STUCK, now=NOW + timedelta(seconds=seconds))
+        assert rollout.state == state
+        known = rollout.revisions
+    assert (rollout.target.name, rollout.why) == ("a", STUCK.failure)
+
+
+def test_five_minutes_count_from_the_last_time_that_engines_could_be_made() -> None:
+    known: Sequence[Revision] = [GOOD, revision("b", 2)]
+    steps = ((0, STUCK, on("b")), (200, HEALTHY, on("b")), (250, STUCK, on("b")), (400, STUCK, on("b")))
+    away = replace(on("b"), desired=0, replicas=0)
+    for seconds, health, engines in (*steps, (500, STUCK, away), (505, STUCK, on("b")), (800, STUCK, on("b"))):
+        rollout = decided("b", known, engines, health, now=NOW + timedelta(seconds=seconds))
+        assert rollout.state == "Running"
+        known = rollout.revisions
+    assert decided("b", known, on("b"), STUCK, now=NOW + timedelta(seconds=805)).state == "RolledBack"
+
+
+def test_another_attempt_at_engines_that_could_not_be_made_has_its_five_minutes() -> None:
+    early = decided("b", [GOOD, revision("b", 2)], on("b"), STUCK).revisions
+    failed = decided("b", early, on("b"), STUCK, now=NOW + timedelta(seconds=300)).revisions
+    again, later = replace(POLICY, attempt="2"), NOW + timedelta(seconds=900)
+    retried = decided("b", failed, there("a"), policy=again, now=later).revisions
+    assert decided("b", retried, on("b"), STUCK, policy=again, now=later).state == "Running"
 
 
 def test_the_deadline_of_the_cluster_ends_the_update() -> None:
@@ -189,6 +221,29 @@ def test_time_without_a_wanted_engine_does_not_count() -> None:
     assert overdue.state == "RolledBack"
 
 
+def test_a_deployment_that_was_suspended_on_its_way_has_the_deadline_that_the_operator_keeps() -> None:
+    known = [GOOD, revision("b", 2)]
+    late = NOW + timedelta(days=1)
+    suspended = decided("b", known, Workload(revision="b", updated=True, complete=True, settled=timestamp(late)))
+    resumed = decided("b", suspended.revisions, on("b", settled=timestamp(late)), now=late + timedelta(seconds=5))
+    for seconds, state in ((604, "Running"), (605, "RolledBack")):
+        now = late + timedelta(seconds=seconds)
+        rollout = decided("b", resumed.revisions, on("b", settled=timestamp(late)), now=now)
+        assert rollout.state == state
+    assert rollout.why == "ProgressDeadlineExceeded: not all engines answered within 600 s"
+
+
+def test_a_deployment_is_left_to_its_own_deadline_as_long_as_it_has_one() -> None:
+    late = NOW + timedelta(days=1)
+    assert decided("b", [GOOD, revision("b", 2)], on("b"), now=late).state == "Running"
+
+
+def test_an_update_that_came_through_unseen_has_not_failed_when_an_engine_is_lost() -> None:
+    came_through = on("b", settled=timestamp(NOW + timedelta(seconds=60)))
+    rollout = decided("b", [GOOD, revision("b", 2)], came_through, now=NOW + timedelta(days=1))
+    assert rollout.state == "Running"
+
+
 def test_the_last_good_revision_of_each_kind_of_workload_is_kept() -> None:
     known = [GOOD, revision("r", 2, objects=RAY, outcome="Good")]
     assert set(known_after(decided("b", known, there("r")))) == {"a", "b", "r"}
@@ -201,7 +256,7 @@ def test_taking_the_retry_annotation_away_tries_nothing() -> None:
 
 def test_a_record_is_read_as_it_was_written() -> None:
     for objects in (OBJECTS, RAY):
-        made = revision("a", 3, objects, outcome="Failed", failure="x: y", attempt="1")
+        made = revision("a", 3, objects, outcome="Failed", failure="x: y", attempt="1", stuck=timestamp(NOW))
         assert revision_of(manifest_of(made, "m")) == made
 
 

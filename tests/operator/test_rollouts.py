@@ -4,6 +4,7 @@ import itertools
 import shutil
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from tests.kube.resources import Manifest
 from tests.kube.server import KubeServer
 from tests.kube.simulation.clock import ManualClock
 from tests.kube.simulation.engine import Engine
-from tests.kube.simulation.script import Crash, Pulling, Ready, Starting
+from tests.kube.simulation.script import Crash, CreateError, Fate, ImagePullError, Pulling, Ready, Starting
 from tests.kube.simulation.simulation import Simulation, node
 from tests.operator.waiting import until
 from tests.operator.world import DEPLOYMENTS, MODELS, World, condition
@@ -30,6 +31,18 @@ def simulation(world: World, standin: KubeServer) -> Iterator[Simulation]:
     del standin  # a real cluster has controllers of its own
     clock = ManualClock(time.time())
     with world.simulated(nodes=[node("n1", gpus=2)], clock=clock) as simulation, world.operator():
+        yield simulation
+
+
+@pytest.fixture
+def timed(world: World, standin: KubeServer) -> Iterator[Simulation]:
+    """As `simulation`, with an operator that goes by the clock of the cluster."""
+    del standin  # a real cluster has controllers of its own
+    clock = ManualClock(time.time())
+    with (
+        world.simulated(nodes=[node("n1", gpus=2)], clock=clock) as simulation,
+        world.operator(clock=lambda: datetime.fromtimestamp(clock.now(), UTC)),
+    ):
         yield simulation
 
 
@@ -65,7 +78,8 @@ class Seen:
 
     def _notice(self, event: str, resource: Any, manifest: Manifest) -> None:
         labels = manifest["metadata"].get("labels") or {}
-        if resource.plural != "pods" or labels.get("fairlead.dev/model") != self._name:
+        engines = {"fairlead.dev/model": self._name, "app.kubernetes.io/component": "engine"}
+        if resource.plural != "pods" or not engines.items() <= labels.items():
             return
         self._pods[manifest["metadata"]["name"]] = manifest
         if event == "DELETED":
@@ -87,7 +101,8 @@ def test_a_model_that_is_applied_becomes_ready(world: World) -> None:
     status = serving(world, count=2)
     assert (status["phase"], status["replicas"], status["desiredReplicas"]) == ("Serving", 2, 2)
     assert status["currentRevision"] == status["updatedRevision"]
-    assert condition(status, "ModelCached")["status"] == "True"
+    # That a pod is ready may be heard of after what its Deployment says.
+    world.wait_condition("ModelCached", "True")
     until(lambda: ("Normal", "Ready") in world.events())
 
 
@@ -234,14 +249,150 @@ def test_an_engine_that_started_anew_gets_its_adapters_again(world: World, simul
     world.wait(lambda status: status["adapters"][0].get("message") == "asked for again")
 
 
+def test_an_engine_that_restarts_while_the_operator_is_away_has_its_adapters(world: World, standin: KubeServer) -> None:
+    del standin  # a real cluster has controllers of its own
+    with world.simulated(nodes=[node("n1", gpus=1)]) as simulation:
+        engine = simulation.script.serve(Engine(), model="m")
+        with world.operator():
+            world.model(**GPU, lora={"adapters": [adapter("sql")]})
+            world.wait(lambda status: status.get("adapters") == [{"name": "sql", "state": "Loaded"}])
+            world.model(**GPU, lora={"adapters": [adapter("sql"), adapter("chat")]})
+            world.wait(lambda status: [one["state"] for one in status["adapters"]] == ["Loaded", "Loaded"])
+        (name,) = engine.asked
+        engine.asked.clear()
+        simulation.script.play(Crash(), pod=name)
+        until(lambda: not any(map(_is_ready, pods(world))))
+        simulation.script.play(Ready(), pod=name)
+        until(lambda: [one["name"] for one in engine.asked.get(name, ())] == ["sql", "chat"])
+        # Without any left there is none to start with.
+        with world.operator():
+            world.model(**GPU, lora={"adapters": []})
+            world.cluster.wait_gone("v1/configmaps", "m-adapters")
+        assert [pod["metadata"]["name"] for pod in pods(world)] == [name]
+
+
+def test_an_update_that_was_suspended_on_its_way_fails_in_its_time_after_it_goes_on(
+    world: World, standin: KubeServer
+) -> None:
+    del standin  # a real cluster has controllers of its own
+    clock = ManualClock(time.time())
+    timed: dict[str, Any] = {"startupTimeoutSeconds": 60, "rolloutStrategy": {"progressDeadlineSeconds": 60}}
+    slow = {"engine": {"device": "cuda", "image": "registry/engine:slow"}, **timed}
+    with (
+        world.simulated(nodes=[node("n1", gpus=1)], clock=clock) as simulation,
+        world.operator(clock=lambda: datetime.fromtimestamp(clock.now(), UTC)),
+    ):
+        world.model(**GPU, **timed)
+        before = serving(world)["updatedRevision"]
+        simulation.script.play(Starting(), image="registry/engine:slow")
+        world.model(**slow)
+        world.wait(lambda status: condition(status, "WorkloadReady")["status"] == "False")
+        world.model(**slow, suspend=True)
+        world.wait(lambda status: status["phase"] == "Suspended" and status["replicas"] == 0)
+        simulation.advance(3600)
+        world.model(**slow)
+        world.wait(lambda status: status["replicas"] == 1 and status["phase"] != "Suspended")
+        simulation.advance(70)
+        found = world.wait(lambda status: condition(status, "Progressing")["reason"] == "RolledBack")
+        assert "not all engines answered within 60 s" in condition(found, "Progressing")["message"]
+        world.wait(lambda status: status["readyReplicas"] == 1 and status["currentRevision"] == before)
+
+
+BRIEF: dict[str, Any] = {"startupTimeoutSeconds": 60, "rolloutStrategy": {"progressDeadlineSeconds": 60}}
+SLOW = {"device": "cuda", "image": "registry/engine:slow"}
+
+
+def test_an_update_that_was_made_while_suspended_fails_in_its_time_after_it_goes_on(
+    world: World, timed: Simulation
+) -> None:
+    world.model(**GPU, **BRIEF)
+    before = serving(world)["updatedRevision"]
+    world.model(**GPU, **BRIEF, suspend=True)
+    world.wait(lambda status: status["phase"] == "Suspended" and status["replicas"] == 0)
+    timed.script.play(Starting(), image="registry/engine:slow")
+    world.model(engine=SLOW, **BRIEF, suspend=True)
+    world.wait(lambda status: status["updatedRevision"] != before)
+    timed.advance(3600)
+    world.model(engine=SLOW, **BRIEF)
+    goes_back(world, timed, before)
+
+
+def test_an_update_that_was_made_at_no_engines_fails_in_its_time_after_the_first_is_wanted(
+    world: World, timed: Simulation
+) -> None:
+    scaling = {"scaling": {"minReplicas": 0, "maxReplicas": 2}}
+    world.model(**GPU, **BRIEF, **scaling)
+    before = serving(world)["updatedRevision"]
+    world.cluster.patch(DEPLOYMENTS, "m", {"spec": {"replicas": 0}}, subresource="scale")
+    world.wait(lambda status: status["replicas"] == 0)
+    timed.script.play(Starting(), image="registry/engine:slow")
+    world.model(engine=SLOW, **BRIEF, **scaling)
+    world.wait(lambda status: status["updatedRevision"] != before)
+    timed.advance(3600)
+    world.cluster.patch(DEPLOYMENTS, "m", {"spec": {"replicas": 1}}, subresource="scale")
+    goes_back(world, timed, before)
+
+
+def goes_back(world: World, timed: Simulation, before: str) -> None:
+    """The deadline of a minute ends what is on its way, and the engines of before come."""
+    world.wait(lambda status: status["replicas"] == 1 and condition(status, "Progressing")["status"] == "True")
+    timed.advance(70)
+    found = world.wait(lambda status: condition(status, "Progressing")["reason"] == "RolledBack")
+    assert "not all engines answered within 60 s" in condition(found, "Progressing")["message"]
+    world.wait(lambda status: status["readyReplicas"] == 1 and status["currentRevision"] == before)
+
+
+@pytest.mark.parametrize("fate", [ImagePullError(), CreateError()], ids=["no image", "no command"])
+def test_an_update_whose_engines_cannot_be_made_goes_back_within_minutes(
+    world: World, timed: Simulation, fate: Fate
+) -> None:
+    world.model(**GPU)
+    before = serving(world)["updatedRevision"]
+    timed.script.play(fate, image="registry/engine:broken")
+    world.model(engine={"device": "cuda", "image": "registry/engine:broken"})
+    reasons = ("ImagePullError", "ContainerStartError")
+    found = world.wait(lambda status: condition(status, "WorkloadReady")["reason"] in reasons)
+    assert condition(found, "Progressing")["reason"] == "RolloutInProgress"
+    timed.advance(301)
+    found = world.wait(lambda status: condition(status, "Progressing")["reason"] == "RolledBack")
+    assert any(reason in condition(found, "Progressing")["message"] for reason in reasons)
+    world.wait(lambda status: status["readyReplicas"] == 1 and status["currentRevision"] == before)
+
+
+def test_a_quota_that_is_used_up_is_said_and_what_becomes_free_is_taken(world: World, simulation: Simulation) -> None:
+    del simulation
+    quota(world, "1")
+    world.model(**GPU, replicas=2)
+    said = world.wait_condition("WorkloadReady", "False", "Unschedulable")["message"]
+    assert "1 of 2 engines answer; needs 1 more nvidia.com/gpu: 1 of 1 are in use by the quota team" in said
+    assert "forbidden: exceeded quota: team, requested: requests.nvidia.com/gpu=1" in said
+    assert world.status()["lastFailure"]["reason"] == "Unschedulable"
+    until(lambda: ("Warning", "Unschedulable") in world.events())
+    quota(world, "2")
+    assert serving(world, count=2)["phase"] == "Serving"
+
+
+def quota(world: World, gpus: str) -> None:
+    """Let the pods of the namespace have so many GPUs together."""
+    spec = {"hard": {"requests.nvidia.com/gpu": gpus}}
+    world.cluster.apply({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "team"}, "spec": spec})
+
+
 @pytest.mark.usefixtures("simulation")
 def test_kubectl_scales_a_model_of_fixed_size(world: World) -> None:
-    world.model(**GPU, replicas=1)
+    world.model(**GPU)
     serving(world)
     done = world.cluster.kubectl("scale", "model", "m", "--replicas=2")
     assert done.returncode == 0, done.stderr
     assert serving(world, count=2)["replicas"] == 2
     assert world.cluster.call("GET", world.cluster.path(MODELS, "m", "scale"))["status"]["replicas"] == 2
+
+
+def test_kubectl_is_told_why_a_model_that_is_scaled_has_no_number(world: World) -> None:
+    world.model(**GPU, scaling={"maxReplicas": 2})
+    done = world.cluster.kubectl("scale", "model", "m", "--replicas=2")
+    assert done.returncode != 0
+    assert "replicas and scaling exclude each other" in done.stderr
 
 
 @pytest.mark.usefixtures("simulation")

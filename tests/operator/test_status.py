@@ -246,6 +246,41 @@ def test_a_problem_that_does_not_block_is_said_and_nothing_else() -> None:
     assert (condition(status, "Ready")["status"], status["phase"]) == ("True", "Serving")
 
 
+def test_a_model_that_no_request_comes_to_is_not_ready_though_its_engines_are() -> None:
+    hiding = Problem(SpecReason.NAME_TAKEN, "the name m belongs to an older Model", blocks=False, hides=True)
+    for case, phase in ((Case().with_engines(), "Degraded"), (Case(**UPSTREAM), "Failed")):
+        case.seen["problems"] = [problem(blocks=False), hiding]
+        status = case.status()
+        assert says(condition(status, "Ready")) == ("False", "NameTaken")
+        assert condition(status, "WorkloadReady")["status"] == "True"
+        assert status["phase"] == phase
+
+
+def test_of_a_specification_that_was_never_read_nothing_is_made_up() -> None:
+    case = Case()
+    case.seen["problems"] = [problem()]
+    status = case.status(unreadable=True)
+    assert [one["type"] for one in status["conditions"]] == [one["type"] for one in Case().status()["conditions"]]
+    assert says(condition(status, "WorkloadReady")) == ("False", "Starting")
+    assert condition(status, "WorkloadReady")["message"] == "nothing was started yet"
+    assert says(condition(status, "ScalingReady")) == says(condition(status, "Suspended")) == ("Unknown", "Unknown")
+
+
+def test_of_a_specification_that_can_be_read_no_more_what_held_before_stays() -> None:
+    before = Case(suspend=True).with_engines(0, 0).status()
+    case = Case(before=before, suspend=True).with_engines(0, 0)
+    case.seen["problems"] = [problem()]
+    assert says(case.condition("Suspended", unreadable=True)) == ("True", "Suspended")
+
+
+@pytest.mark.parametrize("started", [False, True])
+def test_what_was_before_goes_on_only_where_there_was_something(*, started: bool) -> None:
+    case = Case().with_engines() if started else Case()
+    case.seen["problems"] = [problem()]
+    goes_on = "; what was there before goes on" if started else ""
+    assert case.condition("Progressing")["message"] == f"nothing is applied until SpecValid is True{goes_on}"
+
+
 def test_a_suspended_model_is_neither_ready_nor_failed() -> None:
     status = Case(suspend=True).with_engines(0, 0).status()
     assert status["phase"] == "Suspended"
@@ -255,8 +290,22 @@ def test_a_suspended_model_is_neither_ready_nor_failed() -> None:
 
 
 def test_a_model_without_engines_by_its_size_is_idle() -> None:
-    status = Case(replicas=0).with_engines(0, 0).status()
-    assert (status["phase"], says(condition(status, "Ready"))) == ("Idle", ("False", "Idle"))
+    for case in (Case(replicas=0), Case(replicas=0).with_engines(0, 0)):
+        status = case.status()
+        assert (status["phase"], says(condition(status, "Ready"))) == ("Idle", ("False", "Idle"))
+        assert says(condition(status, "Progressing")) == ("False", "RolloutComplete")
+
+
+def test_before_the_first_engine_of_an_idle_model_no_revision_is_said_to_run() -> None:
+    found = Case(replicas=0).condition("Progressing")
+    assert found["message"] == f"no engine is wanted now; the next ones will be revision {workload(model()).revision}"
+
+
+def test_one_engine_answers_and_two_answer() -> None:
+    said = [Case(replicas=count).with_engines(count, count).condition("Ready")["message"] for count in (1, 2)]
+    assert said == ["1 engine answers", "2 engines answer"]
+    leaving = Case(suspend=True).with_engines(0, 1)
+    assert leaving.condition("Suspended")["message"] == "spec.suspend is true; 1 engine is left"
 
 
 def test_an_upstream_is_ready_at_once() -> None:
@@ -264,6 +313,14 @@ def test_an_upstream_is_ready_at_once() -> None:
     assert status["phase"] == "Serving"
     assert says(condition(status, "Ready")) == ("True", "Ready")
     assert not {"endpoint", "selector", "currentRevision"} & status.keys()
+
+
+def test_of_an_upstream_that_cannot_be_asked_nobody_says_that_it_answers() -> None:
+    case = Case(**UPSTREAM)
+    case.seen["problems"] = [Problem(SpecReason.SECRET_NOT_FOUND, "spec.upstream.apiKeySecretRef: x")]
+    status = case.status()
+    assert says(condition(status, "Ready")) == ("False", "SecretNotFound")
+    assert condition(status, "WorkloadReady")["message"] == "no engine is needed: spec.upstream is set"
 
 
 def updating(*, failures: Sequence[PodFailure] = ()) -> Case:

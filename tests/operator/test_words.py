@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairlead_operator.words import cut, last_line, quoted, with_words
+from fairlead_operator.words import counted, cut, last_line, quoted, with_words
 
 
 @pytest.mark.parametrize(
@@ -53,3 +53,7 @@ def test_a_text_is_cut_at_a_word_where_there_is_one(text: str, most: int, short:
 @given(st.text(), st.integers(1, 50))
 def test_no_text_is_longer_than_it_may_be(text: str, most: int) -> None:
     assert len(cut(text, most)) <= most
+
+
+def test_one_is_singular() -> None:
+    assert [counted(count, "engine") for count in (0, 1, 2)] == ["0 engines", "1 engine", "2 engines"]

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from fairlead_operator.app import Installation, create_operator
+from fairlead_operator.app import Installation, create_operator, utc_now
 from fairlead_operator.leader import LeaseTimes
-from fairlead_operator.reconcile import Waits
+from fairlead_operator.reconcile import Clock, Waits
 from fairlead_operator.render import LoadedChart
 from fairlead_operator.settings import OperatorSettings
 from fairlead_serve.api_server import connect
@@ -30,8 +30,8 @@ TOKEN = "of the tests"
 CPU = {"engine": {"device": "cpu"}}
 QUICK = LeaseTimes(lasting=1.5, writing=1.0, renewing=0.2, asking=0.05)
 # Short enough that a test notices what only the next watch finds.
-WAITS = Waits(outside=0.3, loading=0.1, capacity=0.3, adapters=0.3)
-WATCHES = Timing(watch=20, grace=5, first_pause=0.05, longest_pause=0.5)
+WAITS = Waits(outside=0.3, loading=0.1, capacity=0.3, stuck=0.3, adapters=0.3)
+WATCHES = Timing(watch=20, grace=5, first_pause=0.05, longest_pause=0.5, absent=0.2)
 
 
 class World:
@@ -49,7 +49,7 @@ class World:
     # The operator
 
     @contextlib.contextmanager
-    def operator(self, **settings: Any) -> Iterator[str]:
+    def operator(self, *, clock: Clock = utc_now, **settings: Any) -> Iterator[str]:
         """One operator, from start to stop; gives where its health and metrics are."""
         stopping, started = threading.Event(), threading.Event()
         urls: list[str] = []
@@ -65,6 +65,7 @@ class World:
             lease_times=QUICK,
             timing=WATCHES,
             waits=WAITS,
+            clock=clock,
         )
         thread = threading.Thread(target=operator.run, args=(stopping,), kwargs={"on_started": on_started})
         thread.start()

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from fairlead_serve import shapes
 from fairlead_serve.engine.weights.uri import parse as parse_weights_uri
 from fairlead_serve.errors import ModelFileError
-from fairlead_serve.model import Model, ModelStatus, Part, load, load_all, parse
+from fairlead_serve.model import Model, ModelStatus, Part, load, load_all, parse, parse_stored
 
 HF = {"uri": "hf://org/model"}
 
@@ -317,6 +317,29 @@ def test_a_misspelt_metadata_field_is_refused() -> None:
     document = resource()
     document["metadata"]["lables"] = {}
     assert refusals(document) == ["metadata.lables: unknown field; did you mean labels?"]
+
+
+def stored(document: Mapping[str, Any]) -> tuple[Model, list[str]]:
+    """A Model as the API server has it, and the fields of it that nobody here knows."""
+    unknown: list[str] = []
+    return parse_stored(document, source="test", on_unknown=unknown.append), unknown
+
+
+def test_fields_of_a_later_release_are_left_out_of_a_stored_model_and_told() -> None:
+    env = [{"name": "A", "value": "b", "secret": True}]
+    later = resource(future={"a": 1}, engine={"env": env, "args": {"seed": 1}})
+    later["metadata"] |= {"uid": "u", "futureOfKubernetes": 1}
+    model, unknown = stored(later)
+    assert model == accepted(resource(engine={"env": [{"name": "A", "value": "b"}], "args": {"seed": 1}}))
+    assert sorted(unknown) == ["spec.engine.env[0].secret", "spec.future"]
+    assert refusals(resource(future={"a": 1})) != []
+
+
+def test_a_stored_model_that_is_wrong_besides_is_refused_for_that_alone() -> None:
+    with pytest.raises(ModelFileError) as refusal:
+        stored(resource(future=1, replicas=1, scaling={"maxReplicas": 2}))
+    (problem,) = refusal.value.problems
+    assert "replicas and scaling exclude each other" in str(problem)
 
 
 def test_another_version_or_kind_is_named_and_nothing_else_is_said() -> None:

@@ -14,6 +14,7 @@ update still finds its own. It also makes the new pods.
 {{- $file := ternary (trim .Values.model) "" (eq .Values.cluster "Standalone") -}}
 {{ .Release.Name }}-model-{{ print .Values.cluster $file (.Files.Get "files/probe.py") | sha256sum | trunc 8 }}
 {{- end }}
+{{- define "model.adapters" -}}{{ .Release.Name }}-adapters{{- end }}
 {{- define "model.serviceAccount" -}}{{ .Release.Name }}-engine{{- end }}
 {{- define "model.claim" -}}{{ .Values.cache.claimName | default (printf "%s-cache" .Release.Name) }}{{- end }}
 
@@ -86,6 +87,7 @@ twice cannot be applied. The RAY_ ones are read by Ray when KubeRay starts it; a
 {{- $own = concat $own (list
   (dict "name" "FAIRLEAD_METRICS_PORT" "value" "8080")
   (dict "name" "FAIRLEAD_STATUS_PORT" "value" "8090")
+  (dict "name" "FAIRLEAD_ADAPTERS_FILE" "value" "/etc/fairlead-adapters/adapters.json")
   (dict "name" "FAIRLEAD_TERMINATION_LOG" "value" "/dev/termination-log")) -}}
 {{- else -}}
 {{- $own = concat $own (list
@@ -116,6 +118,11 @@ twice cannot be applied. The RAY_ ones are read by Ray when KubeRay starts it; a
 - name: config
   mountPath: /etc/fairlead
   readOnly: true
+{{- if eq .Values.cluster "Standalone" }}
+- name: adapters
+  mountPath: /etc/fairlead-adapters
+  readOnly: true
+{{- end }}
 - name: tmp
   mountPath: /tmp
 - name: shm
@@ -138,6 +145,13 @@ twice cannot be applied. The RAY_ ones are read by Ray when KubeRay starts it; a
 - name: config
   configMap:
     name: {{ include "model.configMap" . | quote }}
+{{- if eq .Values.cluster "Standalone" }}
+# Whether or not there are adapters, or the first one would make new pods.
+- name: adapters
+  configMap:
+    name: {{ include "model.adapters" . | quote }}
+    optional: true
+{{- end }}
 - name: tmp
   emptyDir: {}
 - name: shm

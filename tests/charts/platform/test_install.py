@@ -15,11 +15,14 @@ import pytest
 
 from fairlead_serve.keys import KeyFile
 from tests.charts.platform.release import ANONYMOUS, CHART, LARGE, merged
-from tests.kube.cluster import KubeCluster
+from tests.kube.cluster import ApiError, KubeCluster
 from tests.kube.fixture import cluster
+from tests.kube.server import KubeServer
 
 __all__ = ["cluster"]
 
+DEFINITIONS = "apiextensions.k8s.io/v1/customresourcedefinitions"
+MODELS = "fairlead.dev/v1alpha1/models"
 TOKEN = "fairlead-internal-token"
 # The cluster of the tests has the kind already.
 SMALL = merged(ANONYMOUS, {"crds": {"install": False}})
@@ -109,3 +112,29 @@ def test_the_commands_of_the_notes_make_a_key_and_a_model(
     stored.write_bytes(base64.b64decode(secret["data"]["keys.yaml"]))
     assert [key.name for key in KeyFile(stored).load()] == ["me"]
     assert cluster.get("fairlead.dev/v1alpha1/models", "demo") is not None
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Iterator[KubeCluster]:
+    """A cluster that has never heard of Models."""
+    with KubeServer() as server, server.client() as client:
+        yield KubeCluster(client, server.kubeconfig(tmp_path / "bare"), "default", server=server)
+
+
+def test_models_come_with_the_first_release_and_stay_after_the_last(bare: KubeCluster) -> None:
+    model = {"apiVersion": "fairlead.dev/v1alpha1", "kind": "Model", "metadata": {"name": "m"}}
+    with helm_python.Config(kubeconfig_path=bare.kubeconfig, namespace="default", storage_driver="memory") as helm:
+        install(helm, bare, ANONYMOUS)
+        bare.apply({**model, "spec": {"model": {"uri": "tiny://chat"}, "engine": {"device": "cpu"}}})
+        first = bare.get(DEFINITIONS, "models.fairlead.dev")
+        upgrade(helm, bare, merged(ANONYMOUS, {"operator": {"replicas": 2}}))
+        helm.uninstall("fairlead")
+        assert bare.get("apps/v1/deployments", "fairlead-operator") is None
+        assert bare.get(MODELS, "m") is not None
+        install(helm, bare, ANONYMOUS)
+    last = bare.get(DEFINITIONS, "models.fairlead.dev")
+    assert first is not None
+    assert last is not None
+    assert last["metadata"]["uid"] == first["metadata"]["uid"]
+    with pytest.raises(ApiError, match="Unsupported value"):
+        bare.patch(MODELS, "m", {"spec": {"cluster": "Nowhere"}})

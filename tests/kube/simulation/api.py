@@ -17,6 +17,7 @@ GROUPS = {
     "configmaps": "",
     "persistentvolumeclaims": "",
     "events": "",
+    "resourcequotas": "",
     "deployments": "apps",
     "replicasets": "apps",
     "storageclasses": "storage.k8s.io",

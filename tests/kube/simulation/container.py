@@ -45,6 +45,14 @@ def files(api: Api, pod: Manifest, volume: Mapping[str, Any]) -> dict[str, str]:
     return {}
 
 
+def mounted(api: Api, pod: Manifest, container: Mapping[str, Any], path: str) -> str:
+    """The text of the file that a config map or a secret puts at `path`; empty where none does."""
+    folder, _, name = path.rpartition("/")
+    there = {mount["name"] for mount in container.get("volumeMounts") or () if mount["mountPath"] == folder}
+    volumes = (volume for volume in pod["spec"].get("volumes") or () if volume["name"] in there)
+    return next((files(api, pod, volume).get(name, "") for volume in volumes), "")
+
+
 def missing_volume(api: Api, pod: Manifest) -> str:
     """Why a volume of the pod cannot be mounted, as the kubelet says it in an Event; empty when all can."""
     for volume in pod["spec"].get("volumes") or ():

@@ -21,6 +21,7 @@ from tests.kube.simulation.objects import (
     with_metadata,
     with_spec,
 )
+from tests.kube.simulation.quota import FAILURE
 from tests.kube.simulation.rollout import HASH_LABEL, REVISION, Rollout, available_of, revision_of, template_hash
 from tests.kube.simulation.work import Work
 
@@ -197,6 +198,12 @@ class Deployments:
         else:
             progress = self._progress(rollout, status)
             conditions = conditions if progress is None else _with(conditions, progress)
+        failure = _refusal(rollout)
+        if failure is None:
+            conditions = [one for one in conditions if one["type"] != FAILURE]
+        else:
+            words = (failure["status"], failure["reason"], failure["message"])
+            conditions = _with(conditions, self._condition(FAILURE, *words))
         self._api.write_status("deployments", rollout.deployment, {**status, "conditions": conditions})
         if rollout.is_complete(status):
             self._forget(rollout)
@@ -269,6 +276,12 @@ def _proportion(replica_set: Manifest, rollout: Rollout, left: int, add: int) ->
     maximum = int(annotations_of(replica_set).get(_MAXIMUM, 0)) or rollout.count
     share = round(size * (rollout.wanted + rollout.surge) / maximum) - size
     return min(share, left) if add > 0 else max(share, left)
+
+
+def _refusal(rollout: Rollout) -> Condition | None:
+    """Why pods cannot be made, of the new replica set before the others."""
+    found = (_find(one.get("status", {}).get("conditions", []), FAILURE) for one in (rollout.the_new, *rollout.all))
+    return next(filter(None, found), None)
 
 
 def _has_progressed(before: dict[str, Any], now: dict[str, Any]) -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 import hmac
+import json
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ class Engine:
     """The state of the engines of some pods; a test changes it at any time.
 
     `failing` names the adapters that cannot be loaded, and why; those in `loading` are being loaded; all others are
-    loaded as soon as they are asked for. `asked` is what was put, pod by pod.
+    loaded as soon as they are asked for. `asked` is what was put, or what it started with, pod by pod.
     """
 
     phase: str = "Ready"
@@ -30,6 +31,12 @@ class Engine:
     failing: dict[str, str] = field(default_factory=dict)
     loading: set[str] = field(default_factory=set)
     asked: dict[str, Adapters] = field(default_factory=dict)
+
+    def start(self, pod: str, adapters: str) -> None:
+        """The container of a pod starts, with this file of adapters; what was put before is forgotten."""
+        self.asked.pop(pod, None)
+        if adapters:
+            self.asked[pod] = tuple(json.loads(adapters)["adapters"])
 
     def status(self, pod: str) -> dict[str, Any]:
         """The body of GET /status of the pod of this name."""

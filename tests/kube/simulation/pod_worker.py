@@ -8,7 +8,7 @@ from fairlead_serve.internal import TOKEN_VARIABLE
 from tests.kube.simulation import pod_status
 from tests.kube.simulation.api import Api
 from tests.kube.simulation.clock import Clock, Timer, stamp
-from tests.kube.simulation.container import MissingError, environment, missing_volume
+from tests.kube.simulation.container import MissingError, environment, missing_volume, mounted
 from tests.kube.simulation.engine import StatusPort
 from tests.kube.simulation.events import Recorder
 from tests.kube.simulation.launcher import Launcher
@@ -173,6 +173,8 @@ class PodWorker:
             self._run_locally(pod, self._fate, variables)
         engine = self._around.script.engine_of(pod)
         if engine is not None and self._port is None:
+            adapters = variables.get("FAIRLEAD_ADAPTERS_FILE", "")
+            engine.start(self._key[1], mounted(self._api, pod, pod["spec"]["containers"][0], adapters))
             token, background = variables.get(TOKEN_VARIABLE, ""), self._around.background
             self._port = StatusPort(engine, pod=self._key[1], token=token, host=self._ip, background=background)
         self._write(pod_status.running(pod, ready=self._is_ready(pod), at=self._now()))

@@ -30,6 +30,7 @@ from tests.kube.simulation.objects import (
     uid_of,
     without_zeros,
 )
+from tests.kube.simulation.quota import FAILURE, Quotas, is_refused, makes_room
 from tests.kube.simulation.script import Script
 from tests.kube.simulation.work import Work
 
@@ -224,6 +225,7 @@ class RayClusters:
         self._api = api
         self._work = work
         self._clock = clock
+        self._quotas = Quotas(api)
 
     def observe(self, event: str, plural: str, manifest: Manifest) -> None:
         if plural == "rayclusters" and event != "DELETED":
@@ -232,6 +234,9 @@ class RayClusters:
             owner = controller_of(manifest)
             if owner is not None and owner["kind"] == "RayCluster":
                 self._work.add(self._sync, (manifest["metadata"]["namespace"], owner["name"]))
+        if makes_room(event, plural):
+            for one in filter(is_refused, self._api.all("rayclusters")):
+                self._work.add(self._sync, key_of(one))
 
     def _sync(self, key: Key) -> None:
         cluster = self._api.get("rayclusters", key)
@@ -239,16 +244,20 @@ class RayClusters:
             return
         name = cluster["metadata"]["name"]
         spec = cluster["spec"]
-        self._keep(cluster, "headgroup", spec["headGroupSpec"]["template"], 1, name=f"{name}-head")
+        refused = self._keep(cluster, "headgroup", spec["headGroupSpec"]["template"], 1, name=f"{name}-head")
         wanted = 0
         for group in spec.get("workerGroupSpecs", ()):
             count = _size(group) * group.get("numOfHosts", 1)
-            self._keep(cluster, group["groupName"], group["template"], count)
+            # After the first that the API server does not take it gives up.
+            refused = refused or self._keep(cluster, group["groupName"], group["template"], count)
             wanted += count
-        self._write_status(cluster, wanted)
+        # With another name for the pod each time; one is enough.
+        conditions = cluster.get("status", {}).get("conditions", ())
+        said = next((one["message"] for one in conditions if one["type"] == FAILURE), refused)
+        self._write_status(cluster, wanted, refused and said)
 
-    def _keep(self, cluster: Manifest, group: str, template: Manifest, count: int, *, name: str = "") -> None:
-        """As many pods of a group as are wanted; those that are over are replaced."""
+    def _keep(self, cluster: Manifest, group: str, template: Manifest, count: int, *, name: str = "") -> str:
+        """As many pods of a group as are wanted; those that are over are replaced. Returns why one cannot be made."""
         pods = [pod for pod in self._pods(cluster) if labels_of(pod)["ray.io/group"] == group]
         for pod in pods:
             if pod_status.is_ended(pod):
@@ -257,16 +266,20 @@ class RayClusters:
         for pod in live[count:]:
             self._api.delete("pods", pod)
         if name and any(key_of(pod)[1] == name for pod in self._api.owned("pods", uid_of(cluster))):
-            return  # the one before has not left yet
+            return ""  # the one before has not left yet
         for _ in range(count - len(live)):
             prefix = f"{cluster['metadata']['name']}-{group}-worker-"
             pod = pod_from(_labelled(cluster, template, group), cluster, prefix=prefix, name=name)
+            refused = self._quotas.refusal(pod)
+            if refused:
+                return f"FailedCreate{'Head' if name else 'Worker'}Pod\n{refused}"
             self._api.create("pods", pod)
+        return ""
 
     def _pods(self, cluster: Manifest) -> list[Manifest]:
         return [pod for pod in self._api.owned("pods", uid_of(cluster)) if not is_deleted(pod)]
 
-    def _write_status(self, cluster: Manifest, wanted: int) -> None:
+    def _write_status(self, cluster: Manifest, wanted: int, refused: str) -> None:
         pods = self._pods(cluster)
         heads = [pod for pod in pods if labels_of(pod)["ray.io/node-type"] == "head"]
         workers = [pod for pod in pods if labels_of(pod)["ray.io/node-type"] == "worker"]
@@ -281,6 +294,7 @@ class RayClusters:
             "RayClusterProvisioned": ("True", "AllPodRunningAndReadyFirstTime", "All Ray Pods are ready")
             if provisioned
             else ("False", "RayClusterPodsProvisioning", "RayCluster Pods are being provisioned for first time"),
+            **({FAILURE: ("True", refused.partition("\n")[0], refused)} if refused else {}),
         }
         before = {one["type"]: one for one in known.get("conditions", ())}
         new = without_zeros(

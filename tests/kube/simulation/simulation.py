@@ -96,7 +96,7 @@ class Simulation:
         self._ray = RayServices(self._api, self._work, self.clock, self.script)
         self._controllers: tuple[Controller, ...] = (
             Deployments(self._api, self._work, self.clock),
-            ReplicaSets(self._api, self._work),
+            ReplicaSets(self._api, self._work, self.clock),
             self._ray,
             RayClusters(self._api, self._work, self.clock),
             Volumes(self._api, self._work, recorder),

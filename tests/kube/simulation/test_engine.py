@@ -1,6 +1,7 @@
 """The status port of simulated engines."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -72,6 +73,27 @@ async def test_who_does_not_know_the_token_is_told_nothing(
     async with http.put(url(world, "/adapters"), json={"adapters": [SQL]}, headers=headers) as answer:
         assert answer.status == 401
     assert engine.asked == {}
+
+
+async def test_an_engine_starts_with_the_adapters_of_its_file(world: World, http: aiohttp.ClientSession) -> None:
+    engine = world.script.serve(Engine(), model="m")
+    world.create("secrets", "token", stringData={"token": "word"})
+    world.create("configmaps", "list", data={"adapters.json": json.dumps({"adapters": [SQL]})})
+    world.deploy(
+        env=[*ENV, {"name": "FAIRLEAD_ADAPTERS_FILE", "value": "/list/adapters.json"}],
+        volumeMounts=[{"name": "list", "mountPath": "/list"}],
+        pod={"volumes": [{"name": "list", "configMap": {"name": "list", "optional": True}}]},
+    )
+    assert (await get(http, world))["adapters"] == [{**SQL, "state": "Loaded", "message": ""}]
+    engine.asked.clear()
+    world.script.play(Crash(after=5))
+    world.advance(11)
+    await asyncio.sleep(0)
+    with pytest.raises(aiohttp.ClientConnectionError):
+        await get(http, world)
+    world.script.play(Ready())
+    world.settle()
+    assert engine.asked == {world.pod["metadata"]["name"]: (SQL,)}
 
 
 async def test_the_port_goes_and_comes_with_the_container(

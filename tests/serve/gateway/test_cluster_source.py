@@ -13,7 +13,7 @@ from fairlead_serve.gateway.cluster_source import ClusterSource
 from fairlead_serve.gateway.roster import Roster
 from tests.kube.server import KubeServer
 from tests.serve.gateway.client import Answer
-from tests.serve.gateway.cluster import TINY, Cluster, install_models
+from tests.serve.gateway.cluster import NAMESPACE, TINY, Cluster, install_models
 from tests.serve.gateway.upstream import DONE, END_OF_CHUNKS, Exchange, Request, event, vllm_error
 from tests.serve.gateway.world import CHAT, Running, World, until
 
@@ -733,17 +733,21 @@ async def test_a_gateway_that_starts_before_the_api_server_waits_for_it(
     assert await status_of(world, running, "qwen") == 200
 
 
-async def test_what_happened_while_watches_were_cut_is_not_missed(
+async def test_what_happened_while_the_api_server_was_away_is_not_missed(
     world: World, cluster: Cluster, running: Running
 ) -> None:
+    engine = await world.upstream(answering)
     cluster.make_model("qwen")
     cluster.make_model("llama")
-    await until(lambda: knows(running, "llama", "qwen"))
+    cluster.start_engine("qwen", engine)
+    await until(lambda: is_ready(running) and knows(running, "llama", "qwen"))
     cluster.server.away()
+    cluster.server.remove("models", "fairlead.dev", NAMESPACE, "llama")
+    cluster.server.remove("endpointslices", "discovery.k8s.io", NAMESPACE, f"qwen-{engine.port}")
+    # No watch can tell of it any more.
     cluster.server.compact()
     cluster.server.back()
-    cluster.delete_model("llama")
-    await until(lambda: knows(running, "qwen"))
+    await until(lambda: is_ready(running, 0) and knows(running, "qwen"))
 
 
 async def test_a_gateway_that_follows_nothing_any_more_asks_to_be_restarted(world: World, running: Running) -> None:

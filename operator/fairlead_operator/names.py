@@ -1,0 +1,70 @@
+"""Who has which name among the Models that are followed. The gateway goes by the same rule."""
+
+import threading
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+
+from fairlead_operator.kinds import Key
+from fairlead_operator.render import Manifest
+from fairlead_serve.names import Claim, Loss, losses
+
+
+class Names:
+    """The names that Models want, kept up with them. May be shared between threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._claims: dict[Key, Claim] = {}
+        self._wanted: Counter[str] = Counter()
+        # Replaced as a whole, so that it can be read without the lock.
+        self._losses: Mapping[Key, Sequence[Loss]] = {}
+
+    def losses(self, key: Key) -> Sequence[Loss]:
+        """The names that a Model wants and older ones have."""
+        return self._losses.get(key, ())
+
+    def follow(self, key: Key, model: Manifest | None) -> Collection[Key]:
+        """Take in a Model as it is now, or that it is gone (None). Returns those that lose other names by that."""
+        claim = None if model is None else _claim(key, model)
+        with self._lock:
+            before = self._claims.get(key)
+            if claim == before:
+                return ()
+            was_contested = self._is_contested(before)
+            self._replace(key, before, claim)
+            return self._settle() if was_contested or self._is_contested(claim) else ()
+
+    def _is_contested(self, claim: Claim | None) -> bool:
+        return claim is not None and any(self._wanted[name] > 1 for name in claim.names)
+
+    def _replace(self, key: Key, before: Claim | None, claim: Claim | None) -> None:
+        if before is not None:
+            del self._claims[key]
+            self._wanted.subtract(before.names)
+            for name in before.names:
+                if not self._wanted[name]:
+                    del self._wanted[name]
+        if claim is not None:
+            self._claims[key] = claim
+            self._wanted.update(claim.names)
+
+    def _settle(self) -> Collection[Key]:
+        by_name = {str(key): key for key in self._claims}
+        before, found = self._losses, dict[Key, list[Loss]]()
+        for loss in losses(self._claims.values()):
+            found.setdefault(by_name[loss.key], []).append(loss)
+        self._losses = found
+        return [key for key in self._claims if found.get(key) != before.get(key)]
+
+
+def _claim(key: Key, model: Manifest) -> Claim:
+    """Without a look at the rest of the Model, since it is done for every change of any."""
+    metadata, spec = model["metadata"], model["spec"]
+    source, lora = spec.get("model") or {}, spec.get("lora") or {}
+    return Claim(
+        str(key),
+        int(datetime.fromisoformat(metadata["creationTimestamp"]).timestamp()),
+        (source.get("name") or metadata["name"], *(source.get("aliases") or ())),
+        tuple(adapter["name"] for adapter in lora.get("adapters") or ()),
+    )
