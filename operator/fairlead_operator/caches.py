@@ -38,7 +38,7 @@ class Caches:
         self._falling_back: dict[Key, frozenset[str]] = {}
         self._names = Names()
         # Of each Model the last two statuses written here: the one before may still be told of meanwhile.
-        self._said: dict[Key, tuple[object, object]] = {}
+        self._said: dict[Key, tuple[object, ...]] = {}
 
         def follow(
             kind: Kind, on_change: OnChange, index: Callable[[Manifest], str] = by_model, **selectors: str
@@ -129,8 +129,10 @@ class Caches:
             followed.wrote(manifest)
 
     def says(self, key: Key, status: object) -> None:
-        """Take note of a status that is about to be written: whoever writes another one calls for a reconcile."""
-        self._said[key] = self._said.get(key, (None, None))[1], status
+        """Take note of a status that is about to be written, or is right: who writes another calls for a reconcile."""
+        before = self._said.get(key, ())
+        if status not in before[-1:]:
+            self._said[key] = (*before[-1:], status)
 
     def _model_changed(self, old: Manifest | None, new: Manifest | None) -> None:
         manifest = new or old

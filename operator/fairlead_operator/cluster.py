@@ -106,11 +106,15 @@ class Cluster:
 
         Raises Conflict when it has changed since it was looked at.
         """
-        self._caches.says(Key(model["metadata"]["namespace"], model["metadata"]["name"]), status)
+        self._caches.says(_key(model), status)
         written = self._api.update_status({**model, "status": dict(status)})
         if written is not None:
             self._caches.wrote(written)
         return written
+
+    def keep_status(self, model: Manifest) -> None:
+        """The status of `model` is right as it is: who changes it calls for a reconcile, as after `write_status`."""
+        self._caches.says(_key(model), model.get("status"))
 
     def secret_keys(self, namespace: str, name: str) -> Collection[str] | None:
         """The keys of a Secret; None where there is no such Secret."""
@@ -141,3 +145,7 @@ class Cluster:
         except ClusterError as error:
             _logger.warning("how many devices are free is not known now: %s", error)
             return before
+
+
+def _key(model: Manifest) -> Key:
+    return Key(model["metadata"]["namespace"], model["metadata"]["name"])

@@ -7,6 +7,8 @@ from datetime import datetime
 
 from fairlead_operator.kinds import Key
 from fairlead_operator.render import Manifest
+from fairlead_serve.errors import ModelFileError
+from fairlead_serve.model import parse_stored
 from fairlead_serve.names import Claim, Loss, losses
 
 
@@ -16,6 +18,8 @@ class Names:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._claims: dict[Key, Claim] = {}
+        # As which the Models were read: only then can they want other names.
+        self._read: dict[Key, tuple[str, int]] = {}
         self._wanted: Counter[str] = Counter()
         # Replaced as a whole, so that it can be read without the lock.
         self._losses: Mapping[Key, Sequence[Loss]] = {}
@@ -26,9 +30,15 @@ class Names:
 
     def follow(self, key: Key, model: Manifest | None) -> Collection[Key]:
         """Take in a Model as it is now, or that it is gone (None). Returns those that lose other names by that."""
-        claim = None if model is None else _claim(key, model)
+        generation = None if model is None else _generation(model)
         with self._lock:
+            if generation is not None and generation == self._read.get(key):
+                return ()
             before = self._claims.get(key)
+            claim = None if model is None else _claim(key, model, before)
+            self._read.pop(key, None)
+            if generation is not None:
+                self._read[key] = generation
             if claim == before:
                 return ()
             was_contested = self._is_contested(before)
@@ -58,13 +68,20 @@ class Names:
         return [key for key in self._claims if found.get(key) != before.get(key)]
 
 
-def _claim(key: Key, model: Manifest) -> Claim:
-    """Without a look at the rest of the Model, since it is done for every change of any."""
-    metadata, spec = model["metadata"], model["spec"]
-    source, lora = spec.get("model") or {}, spec.get("lora") or {}
-    return Claim(
-        str(key),
-        int(datetime.fromisoformat(metadata["creationTimestamp"]).timestamp()),
-        (source.get("name") or metadata["name"], *(source.get("aliases") or ())),
-        tuple(adapter["name"] for adapter in lora.get("adapters") or ()),
-    )
+def _generation(model: Manifest) -> tuple[str, int] | None:
+    metadata = model["metadata"]
+    return (metadata.get("uid", ""), metadata["generation"]) if "generation" in metadata else None
+
+
+def _claim(key: Key, model: Manifest, before: Claim | None) -> Claim | None:
+    """As the gateway does: what this release cannot read wants the names that it had, and none when it is new."""
+    try:
+        read = parse_stored(model, source=str(key), on_unknown=_ignored)
+    except ModelFileError:
+        return before
+    created = datetime.fromisoformat(model["metadata"]["creationTimestamp"])
+    return Claim(str(key), int(created.timestamp()), read.served_names, read.adapter_names)
+
+
+def _ignored(_place: str) -> None:
+    """A field of a later release: the reconcile tells of it."""

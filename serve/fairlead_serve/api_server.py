@@ -7,6 +7,7 @@ in. A pod has a service account instead, which is a few files, and never imports
 
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -33,6 +34,9 @@ _CREDENTIAL_SECONDS = 10.0
 _NO_CREDENTIALS: tuple[float, dict[str, str]] = (-float("inf"), {})
 # Watches hold a connection each for as long as they live; one that comes back to a full pool is closed with a warning.
 _CONNECTIONS = 128
+# Kubernetes takes JSON of 10000 levels, which no reader here does: one object must not hide all others.
+_LEVELS = 100
+_JSON_WORDS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
 
 
 class Unreachable(Exception):  # noqa: N818 - named for what happened, as the errors of the package
@@ -50,7 +54,7 @@ class Answer:
     def json(self) -> Manifest:
         """The body as an object. Raises Unreachable when it is none: something in between has answered."""
         try:
-            document = from_json(self.body)
+            document = decoded(self.body)
         except ValueError as error:
             raise Unreachable(f"the answer ({self.status}) is not JSON") from error
         if not isinstance(document, dict):
@@ -64,6 +68,29 @@ class Answer:
             return str(self.json().get("message") or f"status {self.status}")
         except Unreachable:
             return f"status {self.status}"
+
+
+def decoded(body: bytes) -> Any:
+    """The JSON in `body`. Whatever lies deeper than a hundred levels is null. Raises ValueError for what is no JSON."""
+    try:
+        return from_json(body)
+    except ValueError:
+        return from_json(_shallow(body))
+
+
+def _shallow(body: bytes) -> bytes:
+    kept: list[bytes] = []
+    level = begin = 0
+    for word in _JSON_WORDS.finditer(body):
+        if word[0] in b"[{":
+            level += 1
+            if level == _LEVELS + 1:
+                kept += body[begin : word.start()], b"null"
+        elif word[0] in b"]}":
+            level -= 1
+            if level == _LEVELS:
+                begin = word.end()
+    return b"".join((*kept, body[begin:]))
 
 
 @dataclass(frozen=True)
@@ -123,10 +150,7 @@ class ApiServer:
             )
         except (HTTPError, OSError) as error:
             raise Unreachable(str(error)) from error
-        if response.status == 401:
-            # It may be that the token has been replaced just now.
-            self._credentials = _NO_CREDENTIALS
-        return Answer(response.status, response.headers, response.data)
+        return self._told(response)
 
     def open(self, path: str, query: Mapping[str, str], *, silence_seconds: float) -> urllib3.BaseHTTPResponse | Answer:
         """A GET whose body is read as it comes; no read may take longer than `silence_seconds`.
@@ -143,10 +167,16 @@ class ApiServer:
                 preload_content=False,
             )
             if response.status != 200:
-                return Answer(response.status, response.headers, response.data)
+                return self._told(response)
         except (HTTPError, OSError) as error:
             raise Unreachable(str(error)) from error
         return response
+
+    def _told(self, response: urllib3.BaseHTTPResponse) -> Answer:
+        if response.status == 401:
+            # It may be that the token has been replaced just now.
+            self._credentials = _NO_CREDENTIALS
+        return Answer(response.status, response.headers, response.data)
 
     def _url(self, path: str, query: Mapping[str, str] | None) -> str:
         return f"{self._client.url}{path}{'?' + urlencode(query) if query else ''}"
@@ -200,12 +230,13 @@ def _by_service_account(account: Path) -> Client:
 def _by_kubeconfig(file: Path) -> Client:
     from kubernetes.client import ApiClient, Configuration  # noqa: PLC0415 - no pod needs it
     from kubernetes.config import ConfigException, load_kube_config  # noqa: PLC0415
+    from yaml import YAMLError  # noqa: PLC0415
 
     configuration = Configuration()
     configuration.connection_pool_maxsize = _CONNECTIONS
     try:
         load_kube_config(config_file=str(file), client_configuration=configuration)
-    except ConfigException as error:
+    except (ConfigException, YAMLError) as error:
         message = f"there is no cluster to talk to ({file}): {error}"
         raise ConfigurationError(message) from error
     official = ApiClient(configuration)
@@ -224,10 +255,11 @@ def _by_kubeconfig(file: Path) -> Client:
 
 def _namespace_of(kubeconfig: Path) -> str:
     from kubernetes.config import ConfigException, list_kube_config_contexts  # noqa: PLC0415
+    from yaml import YAMLError  # noqa: PLC0415
 
     try:
         _, context = list_kube_config_contexts(config_file=str(kubeconfig))
-    except ConfigException as error:
+    except (ConfigException, YAMLError) as error:
         message = f"no namespace can be told ({error}); give --namespace"
         raise ConfigurationError(message) from error
     return str(context["context"].get("namespace") or "default")

@@ -20,7 +20,7 @@ import urllib3
 from pydantic_core import from_json, to_json
 from urllib3.exceptions import HTTPError
 
-from fairlead_serve.api_server import Answer, ApiServer, Client, Manifest, Unreachable
+from fairlead_serve.api_server import Answer, ApiServer, Client, Manifest, Unreachable, decoded
 
 MODEL_LABEL = "fairlead.dev/model"
 """The label of every object of a Model, with the Model's name."""
@@ -473,10 +473,18 @@ def _events(response: urllib3.BaseHTTPResponse) -> Iterator[Manifest]:
     try:
         for chunk in response.stream(_CHUNK_BYTES):
             *lines, rest = (rest + chunk).split(b"\n")
-            yield from (from_json(line) for line in lines if line)
+            yield from (_event(line) for line in lines if line)
     except (HTTPError, OSError, ValueError) as error:
-        # A ValueError is half a line, or a TLS connection that was closed under the read.
+        # A ValueError is a TLS connection that was closed under the read.
         raise _Interrupted(str(error)) from error
+
+
+def _event(line: bytes) -> Manifest:
+    try:
+        event: Manifest = decoded(line)
+    except ValueError as error:
+        raise Unreachable(f"what the watch tells is not JSON: {error}") from error
+    return event
 
 
 def _interrupt(response: urllib3.BaseHTTPResponse) -> None:

@@ -22,19 +22,26 @@ class Claim:
         """All of them."""
         return (*self.own, *self.adapters)
 
+    def place(self, name: str) -> str:
+        """The field of the Model that wants `name`."""
+        if name == self.own[0]:
+            return "spec.model.name"
+        return "spec.model.aliases" if name in self.own else "spec.lora.adapters"
+
 
 @dataclass(frozen=True)
 class Loss:
-    """A name that the Model `key` wants and `owner` has, which is older."""
+    """A name that the Model `key` wants, in its field `place`, and `owner` has, which is older."""
 
     key: str
     name: str
     owner: str
+    place: str = "spec.model.name"
 
     @property
     def message(self) -> str:
         """What to say to whoever made the Model."""
-        return f"the name {self.name} belongs to the older Model {self.owner}; give this one another (spec.model.name)"
+        return f"the name {self.name} belongs to the older Model {self.owner}; give this one another ({self.place})"
 
 
 def losses(claims: Iterable[Claim]) -> list[Loss]:
@@ -47,7 +54,7 @@ def losses(claims: Iterable[Claim]) -> list[Loss]:
     lost: list[Loss] = []
     for claim in sorted(claims, key=lambda claim: (claim.created, claim.key)):
         taken = [name for name in claim.names if name in owners]
-        lost += [Loss(claim.key, name, owners[name]) for name in taken]
+        lost += [Loss(claim.key, name, owners[name], claim.place(name)) for name in taken]
         if not set(claim.own) <= set(taken):
             owners.update((name, claim.key) for name in claim.names if name not in taken)
     return lost

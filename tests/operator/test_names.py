@@ -51,6 +51,28 @@ def test_names_of_adapters_count_too() -> None:
     names = Names()
     names.follow(A, live(A, lora={"adapters": [{"name": "sql", "uri": "hf://org/sql"}]}))
     assert names.follow(B, live(B, 1, model={**SHARED, "aliases": ["sql"]})) == [B]
+    assert [loss.place for loss in names.losses(B)] == ["spec.model.aliases"]
+
+
+def test_a_model_that_cannot_be_read_wants_the_names_it_had_and_none_when_it_is_new() -> None:
+    wrong = {"engine": {"args": {"no_such_argument": 1}}}
+    new, edited = Names(), Names()
+    new.follow(A, live(A, model=SHARED, **wrong))
+    assert new.follow(B, live(B, 1, model=SHARED)) == ()
+    edited.follow(A, live(A, model=SHARED))
+    edited.follow(A, live(A, **wrong))
+    assert edited.follow(B, live(B, 1, model=SHARED)) == [B]
+
+
+def test_a_model_is_read_once_a_generation() -> None:
+    names = Names()
+    made = live(A, model=SHARED)
+    made["metadata"] |= {"uid": "1", "generation": 1}
+    names.follow(A, made)
+    names.follow(B, live(B, 1, model=SHARED))
+    assert names.follow(A, {**made, "spec": {}, "status": {"phase": "Serving"}}) == ()
+    again = {**live(A), "metadata": {**made["metadata"], "uid": "2"}}
+    assert names.follow(A, again) == [B]
 
 
 def test_a_change_of_anything_else_is_nobodys_business() -> None:

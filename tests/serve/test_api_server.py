@@ -1,6 +1,7 @@
 """Requests to an API server: credentials, answers, and what is said when there is none."""
 
 import base64
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,8 +12,10 @@ from urllib.parse import urlsplit
 import pytest
 import urllib3
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
-from fairlead_serve.api_server import ApiServer, Client, Unreachable, connect, home_namespace
+from fairlead_serve.api_server import ApiServer, Client, Unreachable, connect, decoded, home_namespace
 from fairlead_serve.errors import ConfigurationError
 from tests.kube.certificates import identity
 from tests.kube.server import KubeServer
@@ -33,6 +36,33 @@ def client_with_tokens(url: str, *tokens: str) -> Client:
     """A client whose token is another each time that it is asked for."""
     remaining = list(tokens)
     return Client(url, urllib3.PoolManager(), lambda: {"authorization": f"Bearer {remaining.pop(0)}"})
+
+
+@given(
+    st.recursive(
+        st.integers() | st.text() | st.none(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+    )
+)
+def test_json_is_read_as_it_is(document: object) -> None:
+    text = json.dumps(document).encode()
+    assert decoded(text) == document
+    # The deep sibling has all of it read by the way that cuts.
+    with_sibling = b"[" + text + b"," + b"[" * 5000 + b"]" * 5000 + b"]"
+    assert decoded(with_sibling)[0] == document
+
+
+def test_what_is_nested_deeper_than_any_object_is_null() -> None:
+    deep = decoded(b'{"a": ' + b'[{"x": ' * 3000 + b"1" + b"}]" * 3000 + b', "b": "]\\"}"}')
+    assert deep["b"] == ']"}'
+    levels = 0
+    inner = deep["a"]
+    while inner is not None:
+        inner = inner[0] if isinstance(inner, list) else inner["x"]
+        levels += 1
+    assert levels == 99
+    for wrong in (b"", b"<html>", b"[" * 3000, b'"', b"{]"):
+        with pytest.raises(ValueError, match="line 1"):
+            decoded(wrong)
 
 
 def test_a_token_is_asked_for_again_after_some_seconds_and_not_for_every_request() -> None:
@@ -208,3 +238,8 @@ def test_a_pod_needs_nothing_of_the_official_client(pod: Pod) -> None:
 def test_a_kubeconfig_that_is_none_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=str(tmp_path / "none")):
         connect(tmp_path / "none")
+    (tmp_path / "broken").write_text("a: [", encoding="utf-8")
+    with pytest.raises(ConfigurationError, match=str(tmp_path / "broken")):
+        connect(tmp_path / "broken")
+    with pytest.raises(ConfigurationError, match="no namespace can be told"):
+        home_namespace(tmp_path / "broken")

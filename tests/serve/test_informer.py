@@ -99,6 +99,29 @@ def test_the_watch_begins_where_the_list_ended_and_asks_for_bookmarks() -> None:
         assert watched["labelSelector"] == "fairlead.dev/model"
 
 
+def test_an_object_that_is_nested_too_deeply_hides_no_other() -> None:
+    nested: list[Any] = []
+    for _ in range(300):
+        nested = [nested]
+    deep = thing("deep", 5, spec={"name": "x", "args": nested})
+    events = (
+        event("MODIFIED", {**deep, "metadata": {**deep["metadata"], "resourceVersion": "11"}}),
+        event("ADDED", thing("b", 12)),
+    )
+    with following(listing(10, deep, thing("a", 6)), watch(*events)) as followed:
+        followed.wait_for_changes(4)
+        assert followed.names() == ["a", "b", "deep"]
+        found = followed.informer.get("ns", "deep")
+        assert found is not None
+        assert found["spec"]["name"] == "x"
+
+
+def test_a_line_that_is_no_json_is_told_and_not_taken_for_an_end(caplog: pytest.LogCaptureFixture) -> None:
+    with following(listing(10), watch(b"<html>\n"), watch(event("ADDED", thing("a", 11)))) as followed:
+        followed.wait_for_changes(1)
+    assert "not JSON" in caplog.text
+
+
 def test_items_of_a_list_get_the_kind_that_only_the_list_has() -> None:
     with following(listing(10, thing("a", 5))) as followed:
         followed.wait_for_changes(1)

@@ -17,7 +17,7 @@ def test_of_two_made_in_one_second_the_first_by_key_has_the_name() -> None:
 
 def test_an_adapter_has_its_name_as_a_model_has() -> None:
     assert losses([OLD, Claim("ns/sql", 2, ("sql",))]) == [Loss("ns/sql", "sql", "ns/old")]
-    assert losses([OLD, Claim("ns/a", 2, ("a",), ("chat",))]) == [Loss("ns/a", "chat", "ns/old")]
+    assert losses([OLD, Claim("ns/a", 2, ("a",), ("chat",))]) == [Loss("ns/a", "chat", "ns/old", "spec.lora.adapters")]
 
 
 def test_a_model_that_gets_no_name_of_its_own_keeps_none_from_others() -> None:

@@ -1,13 +1,17 @@
 """Transactions in threads, for a database that is a library in this process and makes its caller wait."""
 
 import asyncio
+import contextlib
+import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from functools import partial
+from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 T = TypeVar("T")
@@ -30,7 +34,12 @@ class Lane:
         self._together = together
         self._patience = patience
         self._line: deque[_Job[Any]] = deque()
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="database")
+        # For whichever thread is free next; None ends it.
+        self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        # A process that has to leave at once does not wait for them, nor for a lock that they wait for.
+        self._threads = [threading.Thread(target=self._work, name="database", daemon=True) for _ in range(threads)]
+        for thread in self._threads:
+            thread.start()
 
     async def run(self, work: Callable[[Connection], T]) -> T:
         """The result of `work`, after it has been committed. What it raises undoes what it did, and nothing else.
@@ -39,11 +48,14 @@ class Lane:
         """
         job = _Job(work)
         self._line.append(job)
-        self._threads.submit(self._serve)
+        self._calls.put(self._serve)
         ended = asyncio.wrap_future(job.outcome)
-        await asyncio.wait([ended], timeout=self._patience)
-        # What has begun ends by itself.
-        if job.outcome.cancel():
+        try:
+            await asyncio.wait([ended], timeout=self._patience)
+        except asyncio.CancelledError:
+            self._give_up(job)
+            raise
+        if self._give_up(job):
             raise PoolTimeoutError
         return await ended
 
@@ -52,8 +64,23 @@ class Lane:
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
-        self._threads.shutdown()
+        for _ in self._threads:
+            self._calls.put(None)
+        for thread in self._threads:
+            thread.join()
         self._engine.dispose()
+
+    def _give_up(self, job: "_Job[Any]") -> bool:
+        """Take `job` out of the line; False where it has begun, and so ends by itself."""
+        given_up = job.outcome.cancel()
+        if given_up:
+            with contextlib.suppress(ValueError):
+                self._line.remove(job)
+        return given_up
+
+    def _work(self) -> None:
+        while (call := self._calls.get()) is not None:
+            call()
 
     def _serve(self) -> None:
         """Carry out what is next in line. Nothing may be left: what came before may have taken it along."""
@@ -97,8 +124,11 @@ class _Job(Generic[T]):
         try:
             result = self._work(connection)
         except Exception as error:  # noqa: BLE001 - raised where it is waited for
-            # After an error that has ended the whole transaction there is nothing to go back to, and this raises.
-            savepoint.rollback()
+            try:
+                savepoint.rollback()
+            except DBAPIError as lost:
+                # The whole transaction has ended, and there is nothing to go back to. Why says what ended it.
+                raise (error if isinstance(error, DBAPIError) else lost) from None
             self._tell = partial(self.outcome.set_exception, error)
         else:
             savepoint.commit()

@@ -78,8 +78,10 @@ class SqliteConnections:
         return await self._writer.run(work)
 
     async def close(self) -> None:
-        await self._readers.close()
-        await self._writer.close()
+        try:
+            await self._readers.close()
+        finally:
+            await self._writer.close()
 
 
 def _lane(path: Path, bounds: Bounds, *, begin: str, threads: int, together: int) -> Lane:

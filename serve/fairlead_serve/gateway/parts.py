@@ -66,16 +66,18 @@ class Parts:
             await self._close()
 
     async def _close(self) -> None:
-        if self.ring is not None:
-            await self.ring.stop()
-        if self.source is not None:
-            await self.source.stop()
-        await self.prober.stop()
-        await self.limits.close()
-        await self.store.close()
-        self.client.close()
-        if self.access_log is not None:
-            self.access_log.flush()
+        # From the last to the first, and each of them whatever becomes of the others.
+        async with contextlib.AsyncExitStack() as stack:
+            if self.access_log is not None:
+                stack.callback(self.access_log.flush)
+            stack.callback(self.client.close)
+            stack.push_async_callback(self.store.close)
+            stack.push_async_callback(self.limits.close)
+            stack.push_async_callback(self.prober.stop)
+            if self.source is not None:
+                stack.push_async_callback(self.source.stop)
+            if self.ring is not None:
+                stack.push_async_callback(self.ring.stop)
 
 
 def create_parts(

@@ -1,6 +1,8 @@
 """Transactions in threads: whole, in the order in which they came, and never after they were given up."""
 
 import asyncio
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
@@ -110,6 +112,49 @@ async def test_nothing_is_said_to_be_kept_that_is_not(lane: Lane) -> None:
     assert await lane.run(_count) == 0
     await lane.run(_insert)
     assert await lane.run(_count) == 1
+
+
+async def test_what_ended_a_transaction_is_told_to_all_that_were_in_it(lane: Lane) -> None:
+    def full(connection: Connection) -> int:
+        # As SQLite itself may: the error has ended the transaction, and the savepoint with it.
+        connection.exec_driver_sql(
+            "CREATE TEMP TRIGGER full BEFORE INSERT ON numbers BEGIN SELECT RAISE(ROLLBACK, 'full'); END"
+        )
+        return _insert_and_count(connection)
+
+    ended = await _behind_another(lane, [_insert_and_count, full])
+    assert all("full" in str(one) for one in ended)
+    assert await lane.run(_count) == 0
+
+
+async def test_what_nobody_waits_for_any_more_is_not_carried_out(lane: Lane) -> None:
+    pause = Pause()
+    holding = asyncio.create_task(lane.run(pause))
+    await pause.reached.wait()
+    waiting = [asyncio.create_task(lane.run(_insert)) for _ in range(3)]
+    await asyncio.sleep(0)
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    pause.end()
+    await holding
+    assert await lane.run(_count) == 0
+
+
+def test_a_process_leaves_at_once_while_a_transaction_waits(tmp_path: Path) -> None:
+    code = f"""
+import asyncio, time
+from sqlalchemy import create_engine
+from fairlead_serve.conversations.lane import Lane
+
+async def main():
+    lane = Lane(create_engine("sqlite:///{tmp_path / "some.db"}"), threads=1, together=1, patience=600)
+    waiting = [asyncio.create_task(lane.run(lambda _: time.sleep(600))) for _ in range(3)]
+    await asyncio.sleep(0)
+
+asyncio.run(main())
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=_PATIENCE_SECONDS).returncode == 0
 
 
 async def test_what_was_given_up_in_the_line_is_never_carried_out(engine: Engine) -> None:
