@@ -2,7 +2,7 @@
 
 The API server adds defaults, and others may add fields and entries of their own: neither is a difference, since
 server-side apply leaves both alone. What was applied and reads otherwise now is one, and so is one more condition in
-what selects pods or nodes: that is another selection.
+what selects pods or nodes, or in what a NetworkPolicy lets in: that is another selection.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +24,7 @@ _KEYS: Mapping[str, tuple[str, ...]] = {
 _PORT = ("name", "port", "containerPort", "protocol")
 _QUANTITIES = frozenset({"limits", "requests"})
 # Atomic to server-side apply.
-_WHOLE = frozenset({"selector", "podSelector", "matchLabels", "nodeSelector"})
+_WHOLE = frozenset({"selector", "podSelector", "namespaceSelector", "matchLabels", "nodeSelector", "ingress"})
 
 
 def differences(applied: Any, found: Any, path: str = "") -> Iterator[str]:
@@ -38,8 +38,14 @@ def differences(applied: Any, found: Any, path: str = "") -> Iterator[str]:
 
 
 def _in_mapping(applied: Mapping[str, Any], found: Mapping[str, Any], path: str) -> Iterator[str]:
-    last = path.rpartition(".")[2]
+    last = path.rpartition(".")[2].partition("[")[0]
     quantities = last in _QUANTITIES
+    if last == "from" and _given(applied) != _given(found):
+        # In a peer an empty selector is one of everything, and so another than none.
+        yield path
+        return
+    if found.get("endPort") is not None and applied.get("endPort") is None:
+        yield f"{path}.endPort"
     if last in _WHOLE:
         yield from (f"{path}.{name}" for name in found if name not in applied and not _is_empty(found[name]))
     for name, value in applied.items():
@@ -69,6 +75,10 @@ def _in_list(applied: Sequence[Any], found: Sequence[Any], path: str) -> Iterato
     else:
         for index, (item, other) in enumerate(zip(applied, found, strict=True)):
             yield from differences(item, other, f"{path}[{index}]")
+
+
+def _given(mapping: Mapping[str, Any]) -> set[str]:
+    return {name for name, value in mapping.items() if value is not None}
 
 
 def _is_port_list(path: str) -> bool:

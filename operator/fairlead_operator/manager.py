@@ -146,7 +146,7 @@ class Manager:
             self._complaints.none(key)
             self._queue.forget(key)
             if after is not None or self._caches.model(key) is not None:
-                self._queue.add_after(key, self._resync_seconds if after is None else after)
+                self._queue.add_after(key, self._resync_seconds if after is None else min(after, self._resync_seconds))
         self._metrics.reconciled(result, self._clock() - began)
 
     def _retry(self, key: Key) -> float:

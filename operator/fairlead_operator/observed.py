@@ -91,7 +91,10 @@ class Observed:
 
     @property
     def workloads(self) -> list[Manifest]:
-        """The Deployment or RayService that is ours; during a move from one to the other both, unless one leaves."""
+        """The Deployments and RayServices that are ours: at most one, or one of each during a move between the two.
+
+        One that leaves is among them only where there is no other.
+        """
         owned = [one for one in self.of_kind(*WORKLOADS) if is_owned(one, self.model)]
         return [one for one in owned if not one["metadata"].get("deletionTimestamp")] or owned[:1]
 

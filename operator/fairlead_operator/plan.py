@@ -303,7 +303,7 @@ def _mounted(specs: Iterable[Fields], *, optional: bool = False) -> Iterator[tup
 def _outdated(objects: Sequence[Manifest], live: Manifest | None, seen: Observed) -> list[Manifest]:
     services = [manifest for manifest in objects if manifest["kind"] == "RayService"]
     # Only once KubeRay has been told of the new pods, or it would make the old ones again.
-    if not services or live is None or any(differences(services[0]["spec"], live["spec"])):
+    if not services or live is None or any(_changed(services[0], live, seen)):
         return []
     return outdated_clusters(services[0], seen.of_kind("RayCluster"))
 

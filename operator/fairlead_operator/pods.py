@@ -40,7 +40,8 @@ ENGINE_REASONS = frozenset(
 class PodFailure:
     """Why one pod is not ready. `time` (RFC 3339) is when it failed, or since when it waits; None where unknown.
 
-    Of no pod in particular it is `told_by` a workload, by its kind. `passing`: another revision would fare no better.
+    Of no pod in particular it is `told_by` a workload, by its kind. `passing`: it may end without a change of the
+    Model, and so says nothing against the revision.
     """
 
     reason: WorkloadReason

@@ -25,8 +25,10 @@ from fairlead_operator.references import SecretReference, secrets_of
 from fairlead_operator.refusals import refusal
 from fairlead_operator.render import Manifest
 from fairlead_operator.renderer import Renderer
+from fairlead_operator.rollout import seconds_left
 from fairlead_operator.status import Links, status_of, transitions
 from fairlead_operator.token_secret import TokenSecret
+from fairlead_operator.values import progress_deadline
 from fairlead_operator.words import quoted
 from fairlead_operator.workload import application_failure, engine_pods
 
@@ -121,7 +123,7 @@ class Reconciler:
         self._say(model, status_of(asked, seen, plan, self.links, now=now))
         if failed is not None:
             raise failed
-        return self._again(asked, seen, plan)
+        return self._again(asked, seen, plan, now)
 
     # Observe
 
@@ -170,7 +172,7 @@ class Reconciler:
         lost = self.cluster.lost_names(key)
         if lost:
             hides = {loss.name for loss in lost}.issuperset(wanted.model.served_names)
-            message = "; ".join(f"spec.model: {loss.message}" for loss in lost)
+            message = "; ".join(loss.message for loss in lost)
             yield Problem(SpecReason.NAME_TAKEN, message, blocks=False, hides=hides)
         for name in wanted.model.spec.fallback:
             if self.cluster.model(Key(key.namespace, name)) is None:
@@ -336,13 +338,14 @@ class Reconciler:
     def _say(self, model: Manifest, status: Manifest) -> None:
         before = model.get("status") or {}
         if status == before:
+            self.cluster.keep_status(model)
             return
         if self.cluster.write_status(model, status) is None:
             return
         for kind, reason, message in transitions(before, status):
             self.cluster.record(model, type=kind, reason=reason, message=message)
 
-    def _again(self, wanted: Wanted | None, seen: Observed, plan: Plan) -> float | None:
+    def _again(self, wanted: Wanted | None, seen: Observed, plan: Plan, now: datetime) -> float | None:
         waits: list[float] = []
         if any(problem.reason in _FROM_OUTSIDE for problem in plan.problems):
             waits.append(self.waits.outside)
@@ -352,6 +355,10 @@ class Reconciler:
             waits.append(self.waits.capacity)
         if plan.rollout is not None and plan.rollout.state == "Running" and plan.rollout.target.stuck:
             waits.append(self.waits.stuck)
+        if wanted is not None and plan.rollout is not None:
+            # Where nothing changes any more, nothing else tells that the time is over.
+            left = seconds_left(plan.rollout, progress_deadline(wanted.model), now=now)
+            waits += [left] if left else []
         if wanted is not None and wanted.adapters and seen.pods:
             states = {one["state"] for engine in seen.engines.values() for one in engine.adapters}
             waits.append(self.waits.loading if states & {"Pending", "Loading"} else self.waits.adapters)

@@ -23,6 +23,8 @@ _QUOTA = re.compile(
 _NAMED = re.compile(r'^(?:FailedCreate\w+\s+)?pods "[^"]*" is ')
 # What is said of the pod itself. All else, such as a webhook that does not answer, would be said of any other pod.
 _OF_THE_POD = re.compile(r" is forbidden: | is invalid: | denied the request")
+# Said in the same form while a webhook, or the API server itself, cannot tell yet.
+_NOT_YET = re.compile(r"failed calling webhook|status unknown for quota|not yet ready to handle request")
 
 
 def refusal(workload: Manifest) -> PodFailure | None:
@@ -43,7 +45,7 @@ def refusal(workload: Manifest) -> PodFailure | None:
         pod="",
         time=text(said, "lastTransitionTime") or None,
         told_by=workload["kind"],
-        passing=full or not _OF_THE_POD.search(words),
+        passing=full or bool(_NOT_YET.search(words)) or not _OF_THE_POD.search(words),
     )
 
 

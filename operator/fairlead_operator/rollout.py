@@ -1,7 +1,8 @@
 """Which revision of a Model its engines should be, and how the way there goes. Pure.
 
 A revision is good once all its engines have answered. One that fails is remembered as such, so that a start of the
-operator, or anything else, does not try it again: only another revision or another retry annotation does.
+operator, or anything else, does not try it again: only another revision or another retry annotation does, or that
+there is nothing left to go back to.
 """
 
 from collections.abc import Sequence
@@ -81,6 +82,9 @@ def decide(
     if not on_its_way and (workload.revision or workload.beside) and current.outcome == "Good":
         # Come back to: it is the newest again, and whether it is still good has to be shown anew.
         current = replace(current, number=max(revision.number for revision in known) + 1, outcome="", began="")
+    if current.outcome == "Failed" and good is None:
+        # It was judged while there was a way back. Another failure is not remembered, so this happens once.
+        current = _untried(current)
     if not current.outcome:
         current = _on_the_clock(current, workload, health, policy, now, on_its_way=on_its_way)
     if on_its_way and workload.complete and current.outcome != "Failed":
@@ -92,11 +96,19 @@ def decide(
             current = current.judged("Failed", why)
         elif why:
             return _result(current, others, "Failed", why)
-    if current.outcome == "Failed":
+    if current.outcome == "Failed" and good is not None:
         return _failed(current, others, good, policy, workload)
     # An engine that is lost, or one more that is wanted, is no update.
     is_there = on_its_way and current.outcome == "Good" and workload.updated
     return _result(current, others, "Complete" if is_there else "Running")
+
+
+def seconds_left(rollout: Rollout, deadline_seconds: int, *, now: datetime) -> float:
+    """Until the deadline of what is on its way; 0 where nothing is, where none is kept, and once it has passed."""
+    began = moment(rollout.target.began)
+    if began is None or rollout.state != "Running":
+        return 0.0
+    return max(0.0, (began + timedelta(seconds=deadline_seconds) - now).total_seconds())
 
 
 def _on_record(name: str, objects: Sequence[Manifest], known: Sequence[Revision], policy: Policy) -> Revision:
@@ -104,8 +116,12 @@ def _on_record(name: str, objects: Sequence[Manifest], known: Sequence[Revision]
     if found is None:
         return first_attempt(name, objects, known)
     if found.outcome == "Failed" and policy.attempt not in ("", found.attempt):
-        return found.judged("")
+        return replace(_untried(found), attempt=policy.attempt)
     return found
+
+
+def _untried(revision: Revision) -> Revision:
+    return replace(revision.judged(""), began="", stuck="")
 
 
 def _on_the_clock(
@@ -121,11 +137,11 @@ def _on_the_clock(
 
 
 def _failed(
-    current: Revision, others: Sequence[Revision], good: Revision | None, policy: Policy, workload: Workload
+    current: Revision, others: Sequence[Revision], good: Revision, policy: Policy, workload: Workload
 ) -> Rollout:
     # Who no longer wants to go back has not asked for the failed engines in the place of good ones.
-    is_back = good is not None and good.name in (workload.revision, workload.beside)
-    if good is None or not (policy.rollback or is_back):
+    is_back = good.name in (workload.revision, workload.beside)
+    if not (policy.rollback or is_back):
         return _result(current, others, "Failed", current.failure)
     rollout = _result(current, others, "RolledBack", current.failure)
     return replace(rollout, target=good)

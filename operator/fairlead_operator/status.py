@@ -182,7 +182,7 @@ class _Status:
             return WorkloadReason.LOADING, f"{answer}; an engine is loading its weights"
         if self._workload.ready:
             return WorkloadReason.NOT_ENOUGH_READY, answer
-        what = "pods are being started" if self._workload.revision else "nothing was started yet"
+        what = "pods are being started" if self._has_workload else "nothing was started yet"
         return WorkloadReason.STARTING, f"{answer}; {what}"
 
     def _say_workload(self, status: Any, reason: WorkloadReason, message: str) -> None:

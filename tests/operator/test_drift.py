@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from fairlead_operator.drift import differences
 
+OURS = {"podSelector": {"matchLabels": {"a": "b"}}}
 CONTAINER = {"name": "engine", "image": "e:1", "env": [{"name": "A", "value": "1"}]}
 
 SAME: list[tuple[str, Any, Any]] = [
@@ -23,6 +24,12 @@ SAME: list[tuple[str, Any, Any]] = [
         {"spec": {"ports": [{"port": 80}]}},
         {"spec": {"ports": [{"port": 80, "protocol": "TCP"}, {"port": 81}]}},
     ),
+    (
+        "the default protocol of a port that is let in",
+        {"ingress": [{"from": [OURS], "ports": [{"port": "a"}]}]},
+        {"ingress": [{"from": [OURS], "ports": [{"port": "a", "protocol": "TCP"}]}]},
+    ),
+    ("a part of a peer that is not stored", {"from": [{**OURS, "ipBlock": None}]}, {"from": [OURS]}),
 ]
 DIFFERENT: list[tuple[Any, Any, list[str]]] = [
     ({"spec": {"replicas": 1}}, {"spec": {"replicas": 3}}, ["spec.replicas"]),
@@ -52,6 +59,19 @@ DIFFERENT: list[tuple[Any, Any, list[str]]] = [
         {"ingress": [{"ports": [{"port": "a"}]}]},
         {"ingress": [{"ports": [{"port": "a"}, {"port": "b"}]}]},
         ["ingress[0].ports"],
+    ),
+    (
+        {"ingress": [{"ports": [{"port": 80}]}]},
+        {"ingress": [{"ports": [{"port": 80, "endPort": 90}]}]},
+        ["ingress[0].ports[0].endPort"],
+    ),
+    ({"ingress": [{"from": [OURS]}]}, {"ingress": [{"from": [OURS], "ports": [{"port": 1}]}]}, ["ingress[0].ports"]),
+    ({"from": [OURS]}, {"from": [{**OURS, "namespaceSelector": {}}]}, ["from[0]"]),
+    ({"from": [{**OURS, "namespaceSelector": {}}]}, {"from": [OURS]}, ["from[0]"]),
+    (
+        {"from": [{"namespaceSelector": {}}]},
+        {"from": [{"namespaceSelector": {"matchLabels": {"a": "b"}}}]},
+        ["from[0].namespaceSelector.matchLabels"],
     ),
 ]
 

@@ -173,6 +173,24 @@ def test_a_move_that_fails_leaves_the_engines_of_before(world: World, simulation
     assert condition(found, "Ready")["status"] == "True"
 
 
+def test_a_move_that_failed_is_tried_again_once_suspending_took_the_engines_of_before(
+    world: World, simulation: Simulation
+) -> None:
+    world.model(**ALONE)
+    before = settled(world)["currentRevision"]
+    simulation.script.play(Starting(), labels=ENGINE)
+    simulation.script.deploy("DEPLOY_FAILED", "no kernel image", model="m")
+    world.model(**RAY, **ROOM)
+    world.wait(lambda status: condition(status, "Progressing")["reason"] == "RolledBack")
+    world.model(**RAY, **ROOM, suspend=True)
+    world.wait(lambda status: status["phase"] == "Suspended" and status["replicas"] == 0)
+    simulation.script.play(Ready(), labels=ENGINE)
+    simulation.script.deploy("RUNNING", model="m")
+    world.model(**RAY, **ROOM)
+    assert settled(world)["currentRevision"] != before
+    assert world.status()["phase"] == "Serving"
+
+
 def test_what_ray_says_of_an_application_is_said(world: World, simulation: Simulation) -> None:
     simulation.script.play(Starting(), labels=ENGINE)
     simulation.script.deploy("DEPLOY_FAILED", "spec.engine.args.max_lenght: vLLM knows no such argument", model="m")

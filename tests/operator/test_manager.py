@@ -45,7 +45,7 @@ class Recorded:
 class Operator:
     """One operator in a thread of this process, with its health server."""
 
-    def __init__(self, cluster: KubeCluster, behaviour: Behaviour, identity: str) -> None:
+    def __init__(self, cluster: KubeCluster, behaviour: Behaviour, identity: str, resync_seconds: float) -> None:
         self.skipped_seconds = 0.0
         self.stopping = threading.Event()
         self._client = connect(cluster.kubeconfig)
@@ -62,7 +62,7 @@ class Operator:
             leader,
             metrics,
             workers=2,
-            resync_seconds=600,
+            resync_seconds=resync_seconds,
             clock=lambda: time.monotonic() + self.skipped_seconds,
         )
         metrics.watch(
@@ -100,15 +100,15 @@ class Operator:
         self._client.close()
 
 
-Start = Callable[[Behaviour], Operator]
+Start = Callable[..., Operator]
 
 
 @pytest.fixture
 def start(cluster: KubeCluster) -> Iterator[Start]:
     started: list[Operator] = []
 
-    def begin(behaviour: Behaviour) -> Operator:
-        started.append(Operator(cluster, behaviour, identity=f"operator-{len(started)}"))
+    def begin(behaviour: Behaviour, *, resync_seconds: float = 600) -> Operator:
+        started.append(Operator(cluster, behaviour, f"operator-{len(started)}", resync_seconds))
         return started[-1]
 
     yield begin
@@ -155,6 +155,12 @@ def test_who_asks_to_come_again_is_called_again(cluster: KubeCluster, start: Sta
     apply(cluster, "a")
     operator = start(lambda _key, calls: 0.01 if calls < 5 else None)
     until(lambda: operator.calls["a"] == 5)
+
+
+def test_who_asks_to_come_again_late_is_called_with_all_the_others(cluster: KubeCluster, start: Start) -> None:
+    apply(cluster, "a")
+    operator = start(lambda _key, _calls: 3600.0, resync_seconds=0.01)
+    until(lambda: operator.calls["a"] >= 3)
 
 
 def test_a_crash_is_logged_with_its_traceback_and_the_others_go_on(

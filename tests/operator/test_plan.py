@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from fairlead_operator.conditions import SpecReason, WorkloadReason
+from fairlead_operator.drift import differences
 from fairlead_operator.observed import Observed, Problem, Rewritten, Wanted
 from fairlead_operator.ownership import applied_hash, identity
 from fairlead_operator.plan import Plan, make_plan
@@ -415,6 +416,20 @@ def test_a_ray_cluster_with_other_pods_is_deleted_once_kuberay_knows_better() ->
     assert "RayCluster" in kinds(plan(after, list(told.values())).delete)
 
 
+def test_a_ray_service_that_a_webhook_changes_keeps_no_ray_cluster_with_other_pods() -> None:
+    before, after = model(**KUBERAY), model(**KUBERAY, engine={"image": "e:2"})
+    told = {identity(child): child for child in ray_children(before)}
+    told |= {identity(manifest): as_stored(manifest) for manifest in plan(after, list(told.values())).apply}
+    children = list(told.values())
+    service = of_kind(children, "RayService")
+    service["spec"]["rayClusterConfig"]["headGroupSpec"]["template"]["spec"]["containers"][0]["image"] = "mirror/e:2"
+    changed = plan(after, children)
+    assert "RayCluster" not in kinds(changed.delete), "as long as it may have been somebody who is put right"
+    places = frozenset(differences(of_kind(changed.apply, "RayService"), service))
+    known = {service["metadata"]["uid"]: Rewritten(applied_hash(service), places)}
+    assert kinds(plan(after, children, rewritten=known).delete) == ["RayCluster"]
+
+
 def test_kuberay_replaces_a_cluster_by_itself_where_there_is_room_for_two() -> None:
     surge = {"rolloutStrategy": {"maxSurge": 1}}
     before, after = model(**KUBERAY, **surge), model(**KUBERAY, **surge, engine={"image": "e:2"})
@@ -509,6 +524,23 @@ def test_a_move_that_fails_ends_with_what_was_there_and_stays_so(before: dict[st
         assert later.is_empty
         assert later.rollout is not None
         assert later.rollout.state == "RolledBack"
+
+
+@pytest.mark.parametrize(("before", "after"), MOVES, ids=["to KubeRay", "to Standalone"])
+def test_a_move_that_failed_is_tried_again_once_suspending_took_what_was_there(
+    before: dict[str, Any], after: dict[str, Any]
+) -> None:
+    of, children = moved(before, after)
+    crashing = pod("m-2", "" if after else workload(of).revision, restarts=3)
+    made = plan(of, [*children, crashing], failures=[CRASH])
+    left = {identity(child): child for child in children if child["kind"] != kind_of(after)}
+    left |= {identity(manifest): as_stored(manifest) for manifest in made.apply}
+    suspended = plan(model(**after, **ROOM, suspend=True), list(left.values()))
+    assert workloads(suspended.delete) == {kind_of(before)}
+    resumed = plan(of, [child for child in left.values() if child["kind"] != kind_of(before)])
+    assert resumed.rollout is not None
+    assert (resumed.rollout.state, resumed.rollout.target.outcome) == ("Running", "")
+    assert workloads(resumed.apply) == {kind_of(after)}
 
 
 def test_the_engines_of_before_are_counted_during_a_move() -> None:

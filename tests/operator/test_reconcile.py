@@ -8,6 +8,7 @@ from fairlead_operator.crd import custom_resource_definition
 from fairlead_operator.settings import Monitoring
 from tests.kube.resources import Manifest
 from tests.kube.server import KubeServer
+from tests.operator.hands import Hands
 from tests.operator.waiting import until
 from tests.operator.world import DEPLOYMENTS, MODELS, World, condition
 
@@ -351,6 +352,13 @@ def test_an_edit_that_cannot_be_served_leaves_the_engines_alone(served: World) -
     served.model(resourceProfile="nvidia-l40", replicas=4)
     served.wait_condition("SpecValid", "False")
     assert of_kind(served, "deployments")["spec"] == before["spec"]
+
+
+def test_an_update_of_which_nothing_is_heard_is_looked_at_when_its_time_is_over(world: World) -> None:
+    world.model(cluster="KubeRay", startupTimeoutSeconds=60, rolloutStrategy={"progressDeadlineSeconds": 700})
+    with Hands(world) as hands:
+        hands.settle()
+        assert hands.reconcile() == 700
 
 
 def test_a_secret_that_comes_is_noticed(served: World) -> None:

@@ -50,6 +50,9 @@ def test_a_quota_is_told_by_what_it_lacks() -> None:
         ('admission webhook "policy.example" denied the request: no owner label', False),
         (f"{NAMED}forbidden: failed quota: team: must specify limits.cpu", False),
         ('Internal error occurred: failed calling webhook "policy.example": connection refused', True),
+        ('failed calling webhook "policy.example": expected webhook response: the server is forbidden: x', True),
+        (f"{NAMED}forbidden: status unknown for quota: team, resources: pods", True),
+        (f"{NAMED}forbidden: not yet ready to handle request", True),
     ],
 )
 def test_the_rest_is_told_in_the_words_of_the_api_server(words: str, passing: bool) -> None:

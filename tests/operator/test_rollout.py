@@ -7,7 +7,7 @@ from typing import Any
 
 from fairlead_operator.conditions import timestamp
 from fairlead_operator.revisions import Revision, manifest_of, revision_of
-from fairlead_operator.rollout import Health, Policy, Rollout, decide
+from fairlead_operator.rollout import Health, Policy, Rollout, decide, seconds_left
 from fairlead_operator.workload import Workload
 from tests.charts.workload import KUBERAY, model, workload
 from tests.charts.workload import Workload as Rendered
@@ -155,6 +155,48 @@ def test_a_new_attempt_has_the_whole_deadline_again() -> None:
     again, later = replace(POLICY, attempt="2"), NOW + timedelta(days=1)
     rollout = decided("b", known, there("a"), policy=again, objects=RAY, now=later)
     assert decided("b", rollout.revisions, on("b"), policy=again, objects=RAY, now=later).state == "Running"
+
+
+def test_a_retry_of_what_is_still_on_its_way_begins_anew_and_only_once() -> None:
+    good = revision("a", objects=RAY, outcome="Good")
+    tried: dict[str, Any] = {"outcome": "Failed", "attempt": "1", "began": timestamp(NOW), "stuck": timestamp(NOW)}
+    again, later = replace(POLICY, attempt="2"), NOW + timedelta(days=1)
+    known = [good, revision("b", 2, objects=RAY, **tried)]
+    retried = decided("b", known, on("b"), STUCK, policy=again, objects=RAY, now=later)
+    assert (retried.state, retried.target.name) == ("Running", "b")
+    for _ in range(2):
+        retried = decided("b", retried.revisions, on("b"), CRASHES, policy=again, objects=RAY, now=later)
+        assert (retried.state, retried.target.name) == ("RolledBack", "a")
+
+
+def test_what_failed_is_tried_once_more_where_the_way_back_is_gone() -> None:
+    known = [GOOD, revision("b", 2, objects=RAY, outcome="Failed", failure="x", began=timestamp(NOW))]
+    beside = decided("b", known, Workload(beside="a"), objects=RAY)
+    assert (beside.state, beside.target.name) == ("RolledBack", "a")
+    later = NOW + timedelta(days=1)
+    fresh = decided("b", beside.revisions, Workload(), objects=RAY, now=later)
+    assert (fresh.state, fresh.target.name) == ("Running", "b")
+    assert (fresh.target.outcome, fresh.target.failure, fresh.target.began) == ("", "", timestamp(later))
+    came_up = decided("b", fresh.revisions, there("b"), objects=RAY, now=later)
+    assert (came_up.state, known_after(came_up)) == ("Complete", {"a": "Good", "b": "Good"})
+    overdue = fresh
+    for seconds in (600, 601, 10_000):
+        overdue = decided("b", overdue.revisions, on("b"), objects=RAY, now=later + timedelta(seconds=seconds))
+        assert (overdue.state, overdue.target) == ("Failed", fresh.target), "there is no third attempt"
+
+
+def test_what_came_up_after_all_is_good_where_the_way_back_is_gone() -> None:
+    known = [GOOD, revision("b", 2, objects=RAY, outcome="Failed", failure="x")]
+    rollout = decided("b", known, there("b"), objects=RAY)
+    assert (rollout.state, known_after(rollout)) == ("Complete", {"a": "Good", "b": "Good"})
+
+
+def test_the_time_that_is_left_is_that_of_what_is_on_its_way() -> None:
+    rollout = decided("b", [GOOD], there("a"))
+    for seconds, left in ((0, 600), (599, 1), (600, 0), (9000, 0)):
+        assert seconds_left(rollout, 600, now=NOW + timedelta(seconds=seconds)) == left
+    assert not seconds_left(replace(rollout, state="RolledBack"), 600, now=NOW)
+    assert not seconds_left(decided("b", rollout.revisions, Workload(revision="b")), 600, now=NOW), "none is wanted"
 
 
 def test_hold_leaves_what_failed_for_inspection() -> None:

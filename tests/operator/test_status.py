@@ -266,6 +266,12 @@ def test_of_a_specification_that_was_never_read_nothing_is_made_up() -> None:
     assert says(condition(status, "ScalingReady")) == says(condition(status, "Suspended")) == ("Unknown", "Unknown")
 
 
+def test_engines_of_before_that_start_anew_during_a_move_were_started() -> None:
+    moving = Case(cluster="KubeRay", rolloutStrategy={"maxSurge": 1})
+    moving.children = Case().with_engines(0).children
+    assert moving.condition("WorkloadReady")["message"] == "0 of 1 engines answer; pods are being started"
+
+
 def test_of_a_specification_that_can_be_read_no_more_what_held_before_stays() -> None:
     before = Case(suspend=True).with_engines(0, 0).status()
     case = Case(before=before, suspend=True).with_engines(0, 0)
