@@ -30,8 +30,11 @@ def main(config: Path, token: str, name: str) -> dict[str, Any]:
         while not (found := applications()) or any(one["status"] not in _SETTLED for one in found.values()):
             time.sleep(0.5)
         body = {"model": name, "prompt": "Hello", "max_tokens": 4}
-        headers = {TOKEN_HEADER: token}
-        answer = httpx.post(f"{cluster.url}{engine_path(name)}/v1/completions", json=body, headers=headers, timeout=60)
+        with httpx.Client(base_url=f"{cluster.url}{engine_path(name)}", headers={TOKEN_HEADER: token}) as engine:
+            # Ray's proxy hears of an application's route some time after that is running, as a pod's probe does.
+            while engine.get("/health").status_code != 200:
+                time.sleep(0.5)
+            answer = engine.post("/v1/completions", json=body, timeout=60)
         return {
             "applications": found,
             "answer": {"status": answer.status_code, "body": answer.json()},
