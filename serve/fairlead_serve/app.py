@@ -45,8 +45,9 @@ from fairlead_serve.stopping import Stopping
 
 # Ray needs a while to end after the last request has; this much is granted beyond the drain time.
 _STOP_MARGIN_SECONDS = 60
-# More than a gateway full of streams has at any moment.
-_YOUNG_OBJECTS = 20_000
+# So many that looking through them takes about a hundredth of the CPU, so few that a cycle which some error leaves
+# behind, and with it the body of a request, is found soon.
+_YOUNG_OBJECTS = 5_000
 
 
 @dataclass(frozen=True)
@@ -289,8 +290,8 @@ def _serve(
     # What is there by now stays: a collector that does not look through it again takes a fifth off a request's CPU.
     gc.collect()
     gc.freeze()
-    # What is passed on leaves no cycles behind: to look through what is young while many requests are under way is a
-    # twentieth of their CPU, and finds nothing.
+    # What is passed on or refused leaves no cycles behind: to look as often as Python does by itself, while many
+    # requests are under way, is a twentieth of their CPU, and finds nothing.
     gc.set_threshold(_YOUNG_OBJECTS)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve())

@@ -15,6 +15,9 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+# Of answers that end with their head (RFC 9112, 6.3).
+NO_BODY_STATUSES = frozenset({204, 304})
+
 
 def header_of(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes:
     """The value of the first header `name` (lower case), b"" where there is none."""

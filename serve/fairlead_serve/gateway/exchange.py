@@ -153,7 +153,10 @@ class Exchange:
     async def fail(self, error: ApiError) -> None:
         """Raise `error` while nothing has been sent; end a stream with it, unless it was at its end."""
         if not self._status or self._outlet.raising:
-            raise error
+            try:
+                raise error
+            finally:
+                del error  # its traceback holds this frame: together they would keep the request until a collection
         if not self._streaming:
             return  # half a body: the server cuts the connection
         last = b"" if sse.is_done(self._last_events) else sse.failure(error)

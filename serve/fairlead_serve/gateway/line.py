@@ -7,8 +7,8 @@ beginning and the end of an answer stay with `send`, so uvicorn's own account of
 For the same reason the head of an answer leaves in one write with what follows it, and nobody waits for a client to
 leave: a callback tells.
 
-A server that offers no line (another one than ours, or HTTP/1.0 clients, whose answers are not chunked) is served by
-`send` alone.
+A server that offers no line (another one than ours) is served by `send` alone, and so are clients of HTTP/1.0: their
+answers are not chunked, and the line never opens.
 """
 
 import asyncio
@@ -17,10 +17,9 @@ from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from fairlead_serve.asgi import Scope
+from fairlead_serve.asgi import NO_BODY_STATUSES, Scope
 
 _LINE = "fairlead.line"
-_NO_BODY_STATUSES = frozenset({204, 304})
 
 
 class LineProtocol(HttpToolsProtocol):
@@ -39,7 +38,7 @@ class LineProtocol(HttpToolsProtocol):
         # The task that reads the scope is made in here, and runs later.
         super().on_headers_complete()
         if self.cycle is not None:
-            # uvicorn makes its cycles by a name of its own; this class adds methods and nothing else.
+            # uvicorn makes its cycles by a name of its own; this class adds methods and one default.
             self.cycle.__class__ = _Cycle
             self.scope[_LINE] = self._line  # type: ignore[literal-required]  # a key of ours
 
@@ -56,27 +55,34 @@ class LineProtocol(HttpToolsProtocol):
 
 
 class _Cycle(RequestResponseCycle):
-    """uvicorn's, which writes the head of an answer with fewer steps: two searches for each header become one count."""
+    """uvicorn's, which writes the head of an answer with fewer steps: two searches for each header become one count.
+
+    Clients of HTTP/1.0 know no chunks (RFC 9112, 6.1): the end of the connection ends a body of unknown length.
+    """
 
     transport: Any  # a _Corked
+    until_close = False
 
     def send(self, message: Any) -> Coroutine[Any, Any, None]:
-        if message["type"] != "http.response.start" or self._is_special(message["status"]):
-            return super().send(message)
-        return self._begin(message)
+        if message["type"] == "http.response.start" and not self._is_special(message["status"]):
+            return self._begin(message)
+        if self.until_close:
+            # uvicorn counts what it may still write.
+            self.expected_content_length = len(message.get("body", b""))
+        return super().send(message)
 
     async def _begin(self, message: Any) -> None:
         self.response_started = True
         self.waiting_for_100_continue = False
         head = self._head(message["status"], [*self.default_headers, *message.get("headers", ())])
-        self.transport.hold(head)
+        self.transport.cork(head)
 
     def _is_special(self, status: int) -> bool:
         return (
             self.response_started
             or self.disconnected
             or self.flow.write_paused
-            or status in _NO_BODY_STATUSES
+            or status in NO_BODY_STATUSES
             or self.scope["method"] == "HEAD"
         )
 
@@ -91,6 +97,8 @@ class _Cycle(RequestResponseCycle):
             elif name == b"connection" and value == b"close":
                 self.keep_alive = False
                 lines.pop()  # said once, below
+        if self.chunked_encoding and self.scope["http_version"] == "1.0":
+            self.chunked_encoding, self.until_close = False, True
         if self.chunked_encoding:
             lines.append(b"transfer-encoding: chunked\r\n")
         if not self.keep_alive:
@@ -118,7 +126,7 @@ class _Corked:
         self.abort = transport.abort
         self.write: Callable[[bytes], None] = transport.write
 
-    def hold(self, head: bytes) -> None:
+    def cork(self, head: bytes) -> None:
         """Write `head` with what comes next."""
         self._held = head
         self._flushing = self._loop.call_soon(self._write, b"")
@@ -136,7 +144,8 @@ class _Corked:
             self._flushing = None
         held, self._held = self._held, b""
         self.write = self._transport.write
-        self._transport.write(held + data)
+        if not self._transport.is_closing():  # uvloop raises where the connection has gone meanwhile
+            self._transport.write(held + data)
 
 
 class Line:
@@ -152,7 +161,10 @@ class Line:
 
     @property
     def has_body(self) -> bool:
-        """Whether the whole body of the request has come."""
+        """Whether the whole body of the request has come.
+
+        Asks the newest one: where that is another, pipelined behind it, the request itself is whole.
+        """
         return not self._protocol.cycle.more_body
 
     @property

@@ -93,29 +93,32 @@ class Proxy:
         candidates = self._candidates(backend, caller)
         # Also where another one answers: whoever scales has to know that this one was asked for.
         backend.last_request = time.time()
-        for candidate in candidates:
-            if candidate.removed and candidate is not backend:
-                continue  # since it was chosen
-            scope["fairlead.model"] = candidate.called(inbound.model)
-            request = (inbound, outlet)
-            if inbound.elsewhere is not None and not candidate.is_engine:
-                request = (inbound.elsewhere(), outlet)
-            if candidate is not backend:
-                meter.fell_back(candidate.name)
-                candidate.last_request = backend.last_request
-                request = _redirected(*request, candidate)
-            exchange = Exchange(self.means, candidate, *request, patient=candidate is candidates[-1])
-            try:
-                await _finish(exchange, leaving)
-            except ApiError as error:
-                gone = candidate is not backend and candidate.removed and error.status == 404
-                if exchange.begun or not (gone or _may_fail_over(error)):
-                    raise
-                refusal = refusal or (backend.unavailable("who answers for it was deleted") if gone else error)
-            else:
-                return
-        if refusal is not None:
-            raise refusal
+        try:
+            for candidate in candidates:
+                if candidate.removed and candidate is not backend:
+                    continue  # since it was chosen
+                scope["fairlead.model"] = candidate.called(inbound.model)
+                request = (inbound, outlet)
+                if inbound.elsewhere is not None and not candidate.is_engine:
+                    request = (inbound.elsewhere(), outlet)
+                if candidate is not backend:
+                    meter.fell_back(candidate.name)
+                    candidate.last_request = backend.last_request
+                    request = _redirected(*request, candidate)
+                exchange = Exchange(self.means, candidate, *request, patient=candidate is candidates[-1])
+                try:
+                    await _finish(exchange, leaving)
+                except ApiError as error:
+                    gone = candidate is not backend and candidate.removed and error.status == 404
+                    if exchange.begun or not (gone or _may_fail_over(error)):
+                        raise
+                    refusal = refusal or (backend.unavailable("who answers for it was deleted") if gone else error)
+                else:
+                    return
+            if refusal is not None:
+                raise refusal
+        finally:
+            del refusal  # its traceback holds this frame: together they would keep the request until a collection
 
     def _candidates(self, backend: Backend, caller: Caller) -> Sequence[Backend]:
         """Who may answer, in order: those that are ready, or else the first that it is of use to wait for."""

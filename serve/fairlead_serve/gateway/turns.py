@@ -153,6 +153,9 @@ class Turn:
                 await self._cut("failed", error)
                 await self._say_end()
                 raise
+        finally:
+            if self._permit is not None:
+                self._permit.grant.release()  # also where it never came to be asked
         return self.body
 
     def _inbound(self, scope: Scope) -> Inbound:

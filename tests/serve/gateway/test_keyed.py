@@ -491,6 +491,16 @@ async def test_too_many_at_once_are_refused_on_every_route(world: World, tmp_pat
     assert len(place.upstream.requests) == 2
 
 
+async def test_a_response_that_cannot_be_asked_for_gives_its_place_back(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = await keyed(world, tmp_path, Engine(), concurrent_requests=1)
+    with monkeypatch.context() as patched:
+        patched.setattr("fairlead_serve.gateway.turns.for_engine", lambda _: 1 / 0)
+        assert (await place.ask(CALLS["response"])).status == 500
+    assert (await place.ask(CALLS["response"])).status == 200
+
+
 async def test_an_answer_in_the_background_has_its_place_until_it_ends(world: World, tmp_path: Path) -> None:
     hold = asyncio.Event()
     place = await keyed(world, tmp_path, Answering("Hel", "lo", hold=hold), concurrent_requests=1)

@@ -1,14 +1,19 @@
 """A client's connection, one request after the other on it."""
 
+import asyncio
 import contextlib
 import gc
 from collections.abc import Iterator
 
-from fairlead_serve.gateway.line import LineProtocol, _Cycle
+import pytest
+
+from fairlead_serve.errors import ApiError
+from fairlead_serve.gateway.inbound import Inbound
+from fairlead_serve.gateway.line import LineProtocol, _Corked, _Cycle
 from fairlead_serve.gateway.upstream import Answer
 from tests.serve.gateway.test_proxy import EVENTS, REQUEST, Gate, streaming
 from tests.serve.gateway.upstream import DONE, Exchange, Request
-from tests.serve.gateway.world import CHAT, World, until
+from tests.serve.gateway.world import CHAT, World, backend, until
 
 WHOLE = b"".join(EVENTS) + DONE
 
@@ -53,6 +58,48 @@ async def test_nothing_of_a_request_waits_for_the_collector(world: World) -> Non
             assert (await client.post(CHAT, REQUEST)).body == WHOLE
         kept, connections = _count(Answer, _Cycle), _count(LineProtocol)
     assert 0 < kept <= 2 * connections
+
+
+@pytest.mark.parametrize("fallback", [(), ("other",)])
+async def test_nothing_of_a_refused_request_waits_for_the_collector(world: World, fallback: tuple[str, ...]) -> None:
+    upstream = await world.upstream(either)
+    full = backend(upstream.url, max_ongoing=1, max_queued=0, fallback=fallback)
+    running = await world.gateway(full, backend(upstream.url, name="other"))
+    running.backend.admission.ongoing = 1
+    client = await world.client(running)
+    with _no_collector():
+        for number in range(20):
+            answer = await client.post(CHAT, {"model": "model", "n": number})
+            assert answer.status == (200 if fallback else 429)
+        kept = _count(ApiError, Inbound)
+    running.backend.admission.ongoing = 0
+    assert kept <= 1
+
+
+async def test_a_head_that_is_held_when_the_connection_goes_is_dropped() -> None:
+    loop = asyncio.get_running_loop()
+    failures: list[object] = []
+    loop.set_exception_handler(lambda _, context: failures.append(context))
+    accepted = loop.create_future()
+    lost = asyncio.Event()
+
+    class Accepting(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            accepted.set_result(transport)
+
+        def connection_lost(self, _: Exception | None) -> None:
+            lost.set()
+
+    server = await loop.create_server(Accepting, "127.0.0.1", 0)
+    _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+    corked = _Corked(await accepted, loop)
+    corked.abort()
+    corked.cork(b"head")
+    await lost.wait()
+    await until(lambda: corked._flushing is None)
+    writer.transport.abort()
+    server.close()
+    assert failures == []
 
 
 def _count(*kinds: type) -> int:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fairlead_serve.gateway.line import LineProtocol
 from fairlead_serve.gateway.upstream import Answer as UpstreamAnswer
 from fairlead_serve.gateway.watching import Silence
 from tests.serve.gateway.client import Answer
@@ -884,6 +885,23 @@ async def test_a_client_that_does_not_read_stops_the_upstream(world: World) -> N
             await asyncio.sleep(0.001)
     assert 0 < sent < 200  # the rest is not in the gateway: the system's buffers are what fills
     assert (await client.rest()).count(b"data: ") == 401
+
+
+async def test_a_client_that_reads_on_after_a_long_pause_gets_the_rest(world: World) -> None:
+    async def script(exchange: Exchange, _: Request) -> None:
+        await exchange.begin_stream()
+        await exchange.chunks(*[event("x" * 100_000)] * 400, DONE)
+        await exchange.send(END_OF_CHUNKS)
+
+    running = await world.gateway(await world.upstream(script), times={"keep_alive_comment_seconds": SOON})
+    client = await world.client(running, receive_buffer=16_384)
+    await client.request("POST", CHAT, REQUEST)
+    await client.head()
+    (connection,) = running.server._server.server_state.connections
+    assert isinstance(connection, LineProtocol)
+    await until(lambda: connection.flow.write_paused and connection.on_writable is not None)
+    await until(lambda: connection.on_writable is None)  # the pause was long enough for a comment, which has to wait
+    assert (await asyncio.wait_for(client.rest(), 10)).count(b"data: ") == 401
 
 
 async def test_a_client_that_does_not_read_cannot_outstay_its_time(world: World, monkeypatch: Any) -> None:

@@ -150,6 +150,15 @@ async def test_a_client_of_http_1_0_gets_its_answer_and_the_end(world: World) ->
     assert await client.ended() == b""
 
 
+async def test_a_client_of_http_1_0_gets_a_stream_without_chunks(world: World) -> None:
+    client = await world.client(await world.gateway(await world.upstream(streaming)))
+    body = json.dumps(REQUEST).encode()
+    await client.send(b"POST %s HTTP/1.0\r\ncontent-length: %d\r\n\r\n" % (CHAT.encode(), len(body)) + body)
+    head = await client.head()
+    assert (head.header("transfer-encoding"), head.header("connection")) == (None, "close")
+    assert await client.ended() == b"".join(EVENTS) + DONE
+
+
 async def test_an_unused_connection_is_closed_after_a_while(world: World) -> None:
     running = await world.gateway(await world.upstream(answering), times={"idle_connection_seconds": 1})
     client = await world.client(running)

@@ -132,6 +132,31 @@ async def test_requests_at_once_have_a_connection_each_and_only_some_are_kept(
     await until(lambda: upstream.open == 4)
 
 
+async def test_a_connection_in_which_a_request_is_stuck_is_not_used_again(client: UpstreamClient) -> None:
+    connections = 0
+    over = asyncio.Event()
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        await reader.readuntil(b"\r\n\r\n")  # and no more, so that the body fills all buffers
+        writer.write(b"HTTP/1.1 413 Too large\r\ncontent-length: 2\r\n\r\nno")
+        await over.wait()
+        writer.transport.abort()
+
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    origin = Origin.parse(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    try:
+        answer = await client.request(origin, "POST", "/v1/x", [], bytes(32 * 1024 * 1024))
+        assert (answer.status, await answer.read(10), client.idle) == (413, b"no", 0)
+        answer = await client.request(origin, "POST", "/v1/x", [], b"small")
+        assert (answer.status, connections, client.idle) == (413, 2, 1)
+    finally:
+        over.set()
+        await until(lambda: client.idle == 0)
+        server.close()
+
+
 async def test_no_connection_is_kept_where_none_may_be(world: World) -> None:
     upstream = await world.upstream(sending(STREAM_HEAD, chunk(b"one"), END_OF_CHUNKS))
     client = UpstreamClient(connect_seconds=5, max_idle=0)
@@ -274,6 +299,15 @@ async def test_an_answer_that_has_no_body_ends_with_its_head(world: World, clien
     answer = await ask(client, upstream)
     assert (answer.status, await answer.read(10)) == (status, b"")
     assert client.idle == 1
+
+
+async def test_what_comes_after_the_body_is_no_header(world: World, client: UpstreamClient) -> None:
+    upstream = await world.upstream(sending(STREAM_HEAD, chunk(b"one"), b"0\r\nx-late: 1\r\n\r\n"))
+    for _ in range(2):
+        answer = await ask(client, upstream)
+        assert await answer.read(10) == b"one"
+        assert [name for name, _ in answer.headers] == [b"content-type", b"transfer-encoding"]
+    assert upstream.connections == 1
 
 
 async def test_what_comes_before_the_answer_is_passed_over(world: World, client: UpstreamClient) -> None:
@@ -480,6 +514,29 @@ async def test_a_whole_answer_that_waits_for_its_reader_does_not_hold_the_next_o
     assert len(await (await ask(client, upstream)).read(10**7)) == size
     assert upstream.connections == 1
     assert len(await unread.read(10**7)) == size
+
+
+async def test_a_pipe_reads_on_where_reading_was_paused(world: World, client: UpstreamClient) -> None:
+    size = 16 * 1024 * 1024
+
+    async def script(exchange: Exchange, _: Request) -> None:
+        await exchange.begin_stream()
+        await exchange.chunks(b"x" * size)
+        await exchange.send(END_OF_CHUNKS)
+
+    answer = await ask(client, await world.upstream(script))
+    wire = answer._wire
+    assert isinstance(wire, Connection)
+    await until(lambda: wire._paused)
+    taken = 0
+
+    def sink(data: bytes) -> bool:
+        nonlocal taken
+        taken += len(data)
+        return True
+
+    assert await asyncio.wait_for(answer.pipe(sink), 10)
+    assert taken == size
 
 
 async def test_a_poke_wakes_a_reader_with_nothing(world: World, client: UpstreamClient) -> None:

@@ -84,6 +84,7 @@ class Answer:
         True: the body has ended. False: `sink` wants no more for now, or `poke` was called. What comes after that
         waits for the next `pipe` or `chunk`. Raises UpstreamBroken.
         """
+        self.release()  # what paused reading, a `hold` or too much in the buffer, may be over without having told
         if self._parts and not sink(self._take()):
             return False
         self._sink = sink

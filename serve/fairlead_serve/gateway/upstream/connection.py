@@ -6,12 +6,11 @@ from typing import cast
 
 import httptools
 
-from fairlead_serve.asgi import header_of
+from fairlead_serve.asgi import NO_BODY_STATUSES, header_of
 from fairlead_serve.gateway.upstream.answer import Answer
 
 # Longer than any head that a server means to send.
 _MAX_HEAD = 64 * 1024
-_NO_BODY_STATUSES = frozenset({204, 304})
 # Head and body leave in one packet where copying them together is cheap.
 _ONE_WRITE = 64 * 1024
 # A machine that dies says nothing, and an engine that computes says nothing either: the kernel asks, and gives up after
@@ -39,6 +38,11 @@ class Connection(asyncio.Protocol):
     @property
     def usable(self) -> bool:
         return self._transport is not None and not self._transport.is_closing()
+
+    @property
+    def _has_sent_all(self) -> bool:
+        """Whether it is usable and the request has left it whole, which one that is refused early may not have."""
+        return self._transport is not None and self.usable and not self._transport.get_write_buffer_size()
 
     async def exchange(self, head: bytes, body: bytes) -> Answer:
         """Send one request and wait for the head of its answer. Raises UpstreamBroken."""
@@ -127,7 +131,8 @@ class Connection(asyncio.Protocol):
         self._headers = []
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers.append((name.lower(), value))
+        if self._answer is not None and not self._answer.status:  # else it is a trailer, which nobody asked for
+            self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
@@ -135,7 +140,7 @@ class Connection(asyncio.Protocol):
             return  # 100 Continue and 103 Early Hints: the answer is still to come
         headers = self._headers
         framed = header_of(headers, b"content-length") or b"chunked" in header_of(headers, b"transfer-encoding").lower()
-        self._until_close = not framed and status not in _NO_BODY_STATUSES
+        self._until_close = not framed and status not in NO_BODY_STATUSES
         self._answer.begin(status, headers)
 
     def on_body(self, body: bytes) -> None:
@@ -147,7 +152,7 @@ class Connection(asyncio.Protocol):
             return
         answer.end()
         self._answer = None
-        if self._parser.should_keep_alive() and not self._until_close and self.usable:
+        if self._parser.should_keep_alive() and not self._until_close and self._has_sent_all:
             self.resume()
             self._pool.keep(self)
         else:
