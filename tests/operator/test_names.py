@@ -55,7 +55,7 @@ def test_names_of_adapters_count_too() -> None:
 
 
 def test_a_model_that_cannot_be_read_wants_the_names_it_had_and_none_when_it_is_new() -> None:
-    wrong = {"engine": {"args": {"no_such_argument": 1}}}
+    wrong: dict[str, Any] = {"engine": {"args": {"no_such_argument": 1}}}
     new, edited = Names(), Names()
     new.follow(A, live(A, model=SHARED, **wrong))
     assert new.follow(B, live(B, 1, model=SHARED)) == ()
