@@ -60,7 +60,7 @@ def _in_mapping(applied: Mapping[str, Any], found: Mapping[str, Any], path: str)
 
 def _in_list(applied: Sequence[Any], found: Sequence[Any], path: str) -> Iterator[str]:
     keys = _KEYS.get(path.rpartition(".")[2], ()) or (_PORT if _is_port_list(path) else ())
-    if keys and all(isinstance(item, dict) for item in (*applied, *found)):
+    if keys and all(isinstance(item, dict) and not item.keys().isdisjoint(keys) for item in (*applied, *found)):
         for item in applied:
             # A key that was not given was not applied: the server knows its default.
             given = [key for key in keys if key in item]

@@ -21,6 +21,8 @@ from tests.processes import Command
 SAMPLES = Path(__file__).parents[2] / "configs" / "models"
 CHAT = SAMPLES / "tiny-chat.yaml"
 EMBED = SAMPLES / "tiny-embed.yaml"
+# For a connection too: beside an engine that keeps all cores busy, everything waits for one.
+PATIENCE_SECONDS = 120
 
 
 @dataclass(frozen=True)
@@ -41,13 +43,13 @@ def stack() -> Iterator[Stack]:
 
 @pytest.fixture
 def client(stack: Stack) -> Iterator[OpenAI]:
-    with OpenAI(base_url=f"{stack.url}/v1", api_key="none", max_retries=0) as one:
+    with OpenAI(base_url=f"{stack.url}/v1", api_key="none", max_retries=0, timeout=PATIENCE_SECONDS) as one:
         yield one
 
 
 @pytest.fixture
 async def async_client(stack: Stack) -> AsyncIterator[AsyncOpenAI]:
-    async with AsyncOpenAI(base_url=f"{stack.url}/v1", api_key="none", max_retries=0) as one:
+    async with AsyncOpenAI(base_url=f"{stack.url}/v1", api_key="none", max_retries=0, timeout=PATIENCE_SECONDS) as one:
         yield one
 
 

@@ -22,15 +22,18 @@ def fragile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Command,
 
 
 def engine_core(command: Command) -> psutil.Process:
-    return newest(command, "EngineCore")
+    return newest(command, "EngineCor")
 
 
 def replica(command: Command) -> psutil.Process:
-    return newest(command, "ServeReplica:fragile")
+    return newest(command, "ServeRepli")
 
 
 def newest(command: Command, word: str) -> psutil.Process:
-    """The youngest process with `word` in its name: one that is being replaced may still be on its way out."""
+    """The youngest process with `word` in its name, of which the kernel keeps fifteen letters, and more not always.
+
+    One that is being replaced may still be on its way out.
+    """
     found = [one for one in command.family() if word in f"{one.name()} {' '.join(one.cmdline())}"]
     return max(found, key=psutil.Process.create_time)
 
