@@ -1,5 +1,6 @@
 """Fairlead's own commands as child processes of the tests: started, waited for, and ended by their process id."""
 
+import contextlib
 import os
 import re
 import signal
@@ -8,6 +9,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -77,9 +79,19 @@ class Command:
         return self.wait_for(_READY)["url"]
 
     def family(self) -> list[psutil.Process]:
-        """The process and everything below it."""
-        root = psutil.Process(self.process.pid)
-        return [root, *root.children(recursive=True)]
+        """The process and everything below it.
+
+        By parents alone: psutil's `children` leaves out what seems older than its parent, and adds the time of boot to
+        each, which moves by a second when the machine's clock is put right.
+        """
+        below: defaultdict[int, list[psutil.Process]] = defaultdict(list)
+        for one in psutil.process_iter():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                below[one.ppid()].append(one)
+        found = [psutil.Process(self.process.pid)]
+        for one in found:
+            found += below[one.pid]
+        return found
 
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
