@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from fairlead_operator.kinds import CHILDREN, EVENT, MODEL, Key, Kind, key_of, kind_of, path_of
+from fairlead_operator.kinds import CHILDREN, EVENT, MODEL, Key, Kind, key_of, kind_of, model_key, path_of
 from fairlead_operator.names import Names
 from fairlead_serve.api_server import Client, Manifest
 from fairlead_serve.informer import DEFAULT_TIMING, MODEL_LABEL, Informer, OnChange, Timing, by_model
@@ -138,7 +138,7 @@ class Caches:
         manifest = new or old
         if manifest is None:
             return
-        key = Key(manifest["metadata"]["namespace"], manifest["metadata"]["name"])
+        key = model_key(manifest)
         self._falling_back.pop(key, None)
         if new is not None and new["spec"].get("fallback"):
             self._falling_back[key] = frozenset(new["spec"]["fallback"])
@@ -158,7 +158,7 @@ class Caches:
 
     def _kind_appeared(self) -> None:
         for model in self.models():
-            self._on_change(Key(model["metadata"]["namespace"], model["metadata"]["name"]))
+            self._on_change(model_key(model))
 
     def _child_changed(self, old: Manifest | None, new: Manifest | None) -> None:
         for key in {key_of(manifest) for manifest in (old, new) if manifest is not None}:

@@ -12,7 +12,7 @@ from fairlead_operator.api import FIELD_MANAGER, Api
 from fairlead_operator.caches import Caches
 from fairlead_operator.capacity import of_holder, of_node
 from fairlead_operator.errors import ClusterError, Conflict, NotAllowed
-from fairlead_operator.kinds import NODE, POD, SECRET, Key, Kind, kind_of
+from fairlead_operator.kinds import NODE, POD, SECRET, Key, Kind, kind_of, model_key
 from fairlead_operator.recorder import Recorder
 from fairlead_serve.api_server import Manifest
 from fairlead_serve.names import Loss
@@ -106,7 +106,7 @@ class Cluster:
 
         Raises Conflict when it has changed since it was looked at.
         """
-        self._caches.says(_key(model), status)
+        self._caches.says(model_key(model), status)
         written = self._api.update_status({**model, "status": dict(status)})
         if written is not None:
             self._caches.wrote(written)
@@ -114,7 +114,7 @@ class Cluster:
 
     def keep_status(self, model: Manifest) -> None:
         """The status of `model` is right as it is: who changes it calls for a reconcile, as after `write_status`."""
-        self._caches.says(_key(model), model.get("status"))
+        self._caches.says(model_key(model), model.get("status"))
 
     def secret_keys(self, namespace: str, name: str) -> Collection[str] | None:
         """The keys of a Secret; None where there is no such Secret."""
@@ -145,7 +145,3 @@ class Cluster:
         except ClusterError as error:
             _logger.warning("how many devices are free is not known now: %s", error)
             return before
-
-
-def _key(model: Manifest) -> Key:
-    return Key(model["metadata"]["namespace"], model["metadata"]["name"])

@@ -73,10 +73,15 @@ def kind_of(manifest: Manifest) -> Kind:
     return Kind(manifest["apiVersion"], manifest["kind"])
 
 
+def model_key(model: Manifest) -> Key:
+    """What a Model is called."""
+    return Key(model["metadata"]["namespace"], model["metadata"]["name"])
+
+
 def key_of(manifest: Manifest) -> Key | None:
     """The Model that an object is, or belongs to by its label."""
     metadata = manifest["metadata"]
     if manifest["kind"] == KIND:
-        return Key(metadata["namespace"], metadata["name"])
+        return model_key(manifest)
     name = (metadata.get("labels") or {}).get(MODEL_LABEL)
     return Key(metadata["namespace"], name) if name else None

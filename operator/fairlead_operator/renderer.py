@@ -2,13 +2,10 @@
 
 import logging
 import threading
-import zlib
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-
-from pydantic_core import from_json, to_json
 
 from fairlead_operator.conditions import SpecReason
 from fairlead_operator.errors import RenderError, SpecError
@@ -16,14 +13,13 @@ from fairlead_operator.observed import Problem, Wanted
 from fairlead_operator.render import Chart, Manifest, render, revision
 from fairlead_operator.settings import OperatorSettings
 from fairlead_operator.values import adapters, chart_values
+from fairlead_serve.api_server import packed, unpacked
 from fairlead_serve.errors import ModelFileError
 from fairlead_serve.model import Model, parse_stored
 
 _logger = logging.getLogger(__name__)
 # Models that are on their way are reconciled several times in a row, and all of them when an operator starts.
 _REMEMBERED = 1024
-# Tens of microseconds a Model; what takes longer makes it hardly smaller.
-_QUICKLY = 1
 _ARGUMENTS = "spec.engine.args"
 
 
@@ -57,7 +53,7 @@ class Renderer:
         rendered = self._rendered(model, manifest["metadata"])
         if isinstance(rendered, Problem):
             return rendered
-        return Wanted(model, from_json(zlib.decompress(rendered.objects)), rendered.revision, adapters(model))
+        return Wanted(model, unpacked(rendered.objects), rendered.revision, adapters(model))
 
     def _rendered(self, model: Model, metadata: Manifest) -> _Rendered | Problem:
         key = (metadata.get("uid", ""), int(metadata.get("generation", 0)))
@@ -91,7 +87,7 @@ class Renderer:
             return Problem(SpecReason(error.reason), str(error))
         except RenderError as error:
             return Problem(SpecReason.RENDER_FAILED, str(error))
-        return _Rendered(zlib.compress(to_json(objects), _QUICKLY), revision(objects))
+        return _Rendered(packed(objects), revision(objects))
 
 
 def _reason(error: ModelFileError) -> SpecReason:

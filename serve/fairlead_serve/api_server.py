@@ -9,6 +9,7 @@ import json
 import os
 import re
 import time
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any, Self
 from urllib.parse import urlencode
 
 import urllib3
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 from urllib3.exceptions import HTTPError
 
 from fairlead_serve.errors import ConfigurationError
@@ -36,6 +37,8 @@ _NO_CREDENTIALS: tuple[float, dict[str, str]] = (-float("inf"), {})
 _CONNECTIONS = 128
 # Kubernetes takes JSON of 10000 levels, which no reader here does: one object must not hide all others.
 _LEVELS = 100
+# Some ten microseconds an object; what takes longer makes it hardly smaller.
+_QUICKLY = 1
 _JSON_WORDS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
 
 
@@ -93,6 +96,16 @@ def _shallow(body: bytes) -> bytes:
     return b"".join((*kept, body[begin:]))
 
 
+def packed(value: Any) -> bytes:
+    """Plain values as deflated JSON: a fifteenth of the memory."""
+    return zlib.compress(to_json(value), _QUICKLY)
+
+
+def unpacked(kept: bytes) -> Any:
+    """What `packed` has kept; a new copy each time."""
+    return from_json(zlib.decompress(kept))
+
+
 @dataclass(frozen=True)
 class Client:
     """The way to one API server, and as whom. May be shared between threads.
@@ -123,7 +136,6 @@ class ApiServer:
     ) -> None:
         """`answer_seconds`: how long an answer may keep silent."""
         self._client = client
-        self._pool = client.pool
         self._clock = clock
         self._credentials = _NO_CREDENTIALS
         self._timeout = urllib3.Timeout(connect=min(_CONNECT_SECONDS, answer_seconds), read=answer_seconds)
@@ -139,7 +151,7 @@ class ApiServer:
     ) -> Answer:
         """One request and the whole of its answer, whatever its status. Raises Unreachable."""
         try:
-            response = self._pool.urlopen(
+            response = self._client.pool.urlopen(
                 method,
                 self._url(path, query),
                 headers=self._headers(content_type if body is not None else ""),
@@ -158,7 +170,7 @@ class ApiServer:
         A whole Answer when the server refuses. Raises Unreachable.
         """
         try:
-            response = self._pool.urlopen(
+            response = self._client.pool.urlopen(
                 "GET",
                 self._url(path, query),
                 headers=self._headers(""),

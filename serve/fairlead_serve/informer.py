@@ -11,16 +11,14 @@ import logging
 import random
 import threading
 import time
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 
 import urllib3
-from pydantic_core import from_json, to_json
 from urllib3.exceptions import HTTPError
 
-from fairlead_serve.api_server import Answer, ApiServer, Client, Manifest, Unreachable, decoded
+from fairlead_serve.api_server import Answer, ApiServer, Client, Manifest, Unreachable, decoded, packed, unpacked
 
 MODEL_LABEL = "fairlead.dev/model"
 """The label of every object of a Model, with the Model's name."""
@@ -35,8 +33,6 @@ _logger = logging.getLogger(__name__)
 _PAGE = "500"
 _CHUNK_BYTES = 64 * 1024
 _END_SECONDS = 1.0
-# Some ten microseconds an object; what takes longer makes it hardly smaller.
-_QUICKLY = 1
 
 
 @dataclass(frozen=True)
@@ -324,7 +320,7 @@ class _Entry:
 
     @property
     def manifest(self) -> Manifest:
-        manifest: Manifest = from_json(zlib.decompress(self.kept))
+        manifest: Manifest = unpacked(self.kept)
         return manifest
 
 
@@ -421,8 +417,7 @@ class _Cache:
         return [(old.manifest if old else None, new.manifest if new else None) for old, new in changes]
 
     def _entry(self, manifest: Manifest) -> _Entry:
-        kept = zlib.compress(to_json(manifest), _QUICKLY)
-        return _Entry(manifest["metadata"].get("resourceVersion", ""), self._value(manifest), kept)
+        return _Entry(manifest["metadata"].get("resourceVersion", ""), self._value(manifest), packed(manifest))
 
     def _put(self, key: _Key, entry: _Entry) -> None:
         self._remove(key)
